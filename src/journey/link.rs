@@ -1,0 +1,511 @@
+//! Linking: fragments spliced in, a plan laid out for each variant, every name resolved.
+//!
+//! What is checked here can therefore not go wrong at 03:00: a name that nobody defines, one that only a later
+//! step captures, a secret without an entry, two steps of one id, fragments that use each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::diag::{Diagnostic, Findings, Gravity, SourceFile};
+use crate::document::Text;
+use crate::ids::{JourneyId, JourneyKey, StepId, VariantId, nearest};
+use crate::journey::assertion::Condition;
+use crate::journey::model::{Body, Journey, JsonTemplate, Plan, RUN_TIMEOUT, Severity, Step};
+use crate::journey::parse::{FragmentFile, JourneyFile, Settings, StepEntry, Var};
+use crate::journey::template::{Reference, Root, Template};
+use crate::timetable::Timetable;
+
+/// How often a journey without any schedule runs.
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Where fragments come from. Implementations tell why one cannot be had.
+pub trait Library {
+    fn fragment(&self, from: &Arc<SourceFile>, path: &Text, findings: &Findings) -> Option<Arc<FragmentFile>>;
+}
+
+/// What a journey is linked against.
+#[derive(Debug)]
+pub struct World<'a> {
+    pub defaults: &'a Settings,
+    pub env: &'a BTreeMap<String, String>,
+    /// Every entry of `[secrets]`, and whether it has a value.
+    pub secrets: &'a BTreeMap<String, bool>,
+    /// How grave an unset secret or environment variable is: a warning to look at, an error to run with.
+    pub unset: Gravity,
+    /// `--var`.
+    pub overrides: &'a BTreeMap<String, String>,
+    /// `--base-url`.
+    pub base_url: Option<&'a str>,
+}
+
+/// Links a parsed journey. `None` when its mistakes leave nothing to run; they are in `findings`.
+pub fn link(
+    id: JourneyId,
+    mut file: JourneyFile,
+    library: &dyn Library,
+    world: &World<'_>,
+    findings: &Findings,
+) -> Option<Journey> {
+    let before = findings.error_count();
+    let mut linker = Linker { library, world, findings, fragment_vars: Vec::new(), stack: vec![file.file.name.clone()] };
+    let steps = linker.splice(&file.file, &file.steps);
+    let cleanup = linker.splice(&file.file, &file.cleanup);
+    linker.check_step_ids(&steps, &cleanup);
+    linker.check_variants(&file, &steps, &cleanup);
+    let mut settings = with_defaults(std::mem::take(&mut file.settings), world.defaults);
+    if let Some(base_url) = world.base_url {
+        let place = crate::diag::Place { file: Arc::clone(&file.file), span: 0..0 };
+        settings.base_url = Some(Template::literal(base_url, place));
+    }
+
+    let variants: Vec<(Option<VariantId>, &[Var])> = if file.variants.is_empty() {
+        vec![(None, &[])]
+    } else {
+        file.variants.iter().map(|v| (Some(v.id.clone()), v.vars.as_slice())).collect()
+    };
+    let mut used = BTreeSet::new();
+    let mut plans = Vec::new();
+    for (variant, own_vars) in variants {
+        let runs = |step: &&Step| step.only.is_empty() || variant.as_ref().is_some_and(|v| step.only.contains(v));
+        let vars = linker.vars(&file.vars, own_vars);
+        let plan_steps: Vec<Step> = steps.iter().filter(runs).cloned().collect();
+        let plan_cleanup: Vec<Step> = cleanup.iter().filter(runs).cloned().collect();
+        linker.check_names(&vars, &settings, &plan_steps, &plan_cleanup, &mut used);
+        plans.push(Arc::new(Plan {
+            key: JourneyKey { journey: id.clone(), variant },
+            vars: linker.order_vars(vars),
+            steps: plan_steps.into_iter().map(Arc::new).collect(),
+            cleanup: plan_cleanup.into_iter().map(Arc::new).collect(),
+        }));
+    }
+    linker.check_unused(&file.file, steps.iter().chain(&cleanup), &used);
+    linker.check_targets(settings.base_url.as_ref(), steps.iter().chain(&cleanup));
+    linker.check_overrides(&file, &plans);
+    let timeout = settings.timeout;
+    let schedule = settings.schedule.unwrap_or(Timetable::Every(DEFAULT_INTERVAL));
+    if let (Timetable::Every(interval), Some(written)) = (&schedule, &timeout)
+        && written.get_ref() > interval
+        && settings.timeout_is_own
+    {
+        let place = crate::diag::Place { file: Arc::clone(&file.file), span: written.span() };
+        findings.push(
+            Diagnostic::warning(place, "the timeout is longer than the interval")
+                .label(format!("runs every {}", crate::quantity::show_duration(*interval)))
+                .help("while a slow run goes on, the next ones are missed"),
+        );
+    }
+    if findings.error_count() > before {
+        return None;
+    }
+    Some(Journey {
+        title: file.title.unwrap_or_else(|| id.to_string()),
+        file: file.file.name.clone(),
+        id,
+        owner: settings.owner,
+        severity: settings.severity.unwrap_or(Severity::Critical),
+        runbook: settings.runbook,
+        labels: settings.labels,
+        enabled: settings.enabled,
+        base_url: settings.base_url,
+        headers: settings.headers,
+        user_agent: settings.user_agent,
+        timeout: timeout.map_or(RUN_TIMEOUT, toml::Spanned::into_inner),
+        schedule,
+        slo: settings.slo,
+        plans,
+    })
+}
+
+struct Merged {
+    owner: Option<String>,
+    severity: Option<Severity>,
+    runbook: Option<String>,
+    labels: BTreeMap<String, String>,
+    enabled: bool,
+    base_url: Option<Template>,
+    headers: Vec<(http::HeaderName, Template)>,
+    user_agent: Option<Template>,
+    timeout: Option<toml::Spanned<Duration>>,
+    timeout_is_own: bool,
+    schedule: Option<Timetable>,
+    slo: Option<crate::journey::model::Slo>,
+}
+
+/// Own settings before defaults; labels and headers are joined key by key.
+fn with_defaults(own: Settings, defaults: &Settings) -> Merged {
+    let mut labels = defaults.labels.clone();
+    labels.extend(own.labels);
+    let mut headers = own.headers;
+    for (name, value) in &defaults.headers {
+        if !headers.iter().any(|(own, _)| own == name) {
+            headers.push((name.clone(), value.clone()));
+        }
+    }
+    Merged {
+        owner: own.owner.or_else(|| defaults.owner.clone()),
+        severity: own.severity.or(defaults.severity),
+        runbook: own.runbook.or_else(|| defaults.runbook.clone()),
+        labels,
+        enabled: own.enabled.or(defaults.enabled).unwrap_or(true),
+        base_url: own.base_url.or_else(|| defaults.base_url.clone()),
+        headers,
+        user_agent: own.user_agent.or_else(|| defaults.user_agent.clone()),
+        timeout_is_own: own.timeout.is_some(),
+        timeout: own.timeout.or_else(|| defaults.timeout.clone()),
+        schedule: own.schedule.or_else(|| defaults.schedule.clone()),
+        slo: own.slo.or(defaults.slo),
+    }
+}
+
+struct Linker<'a> {
+    library: &'a dyn Library,
+    world: &'a World<'a>,
+    findings: &'a Findings,
+    /// Default vars of every fragment used, in order of use.
+    fragment_vars: Vec<Var>,
+    /// Files being spliced, to notice a cycle.
+    stack: Vec<String>,
+}
+
+impl Linker<'_> {
+    fn splice(&mut self, file: &Arc<SourceFile>, entries: &[StepEntry]) -> Vec<Step> {
+        let mut out = Vec::new();
+        for entry in entries {
+            match entry {
+                StepEntry::Own(step) => out.push((**step).clone()),
+                StepEntry::Use { path, alias, only, place } => {
+                    let Some(fragment) = self.library.fragment(file, path, self.findings) else { continue };
+                    if self.stack.contains(&fragment.file.name) {
+                        let mut chain = self.stack.clone();
+                        chain.push(fragment.file.name.clone());
+                        self.findings.push(
+                            Diagnostic::error(place.clone(), "fragments use each other in a circle").label("closes the circle").help(chain.join(" → ")),
+                        );
+                        continue;
+                    }
+                    self.stack.push(fragment.file.name.clone());
+                    let mut steps = self.splice(&fragment.file, &fragment.steps);
+                    self.stack.pop();
+                    self.fragment_vars.extend(fragment.vars.iter().cloned());
+                    if let Some(alias) = alias {
+                        add_prefix(&mut steps, alias);
+                    }
+                    for step in &mut steps {
+                        if step.only.is_empty() {
+                            step.only.clone_from(only);
+                        }
+                    }
+                    out.extend(steps);
+                }
+            }
+        }
+        out
+    }
+
+    fn check_step_ids(&self, steps: &[Step], cleanup: &[Step]) {
+        let mut seen: BTreeMap<&StepId, &Step> = BTreeMap::new();
+        for step in steps.iter().chain(cleanup) {
+            let Some(first) = seen.insert(&step.id, step) else { continue };
+            let mut diagnostic = Diagnostic::error(step.place.clone(), format!("two steps are called `{}`", step.id)).label("the second");
+            if first.place == step.place {
+                diagnostic = diagnostic.help("a fragment used twice needs `as = \"again\"` at its second use");
+            } else if first.place.file == step.place.file {
+                diagnostic = diagnostic.other(first.place.span.clone(), "the first");
+            } else {
+                diagnostic = diagnostic.help(format!("the first stands at {}", first.place.show()));
+            }
+            self.findings.push(diagnostic);
+        }
+    }
+
+    fn check_variants(&self, file: &JourneyFile, steps: &[Step], cleanup: &[Step]) {
+        let mut seen = BTreeSet::new();
+        for variant in &file.variants {
+            if !seen.insert(&variant.id) {
+                let place = crate::diag::Place { file: Arc::clone(&file.file), span: find(&file.file, variant.id.as_str()) };
+                self.findings.push(Diagnostic::error(place, format!("two variants are called `{}`", variant.id)).label("used twice"));
+            }
+        }
+        for step in steps.iter().chain(cleanup) {
+            for id in step.only.iter().filter(|id| !file.variants.iter().any(|v| v.id == **id)) {
+                let near = nearest(id.as_str(), file.variants.iter().map(|v| v.id.as_str()));
+                self.findings.push(
+                    Diagnostic::error(step.place.clone(), format!("the step `{}` is for the variant `{id}`, which does not exist", step.id))
+                        .label("this step never runs")
+                        .help_if(near.map(|n| format!("did you mean `{n}`?"))),
+                );
+            }
+        }
+    }
+
+    /// The vars of one variant: fragment < journey < variant < `--var`.
+    fn vars(&self, journey: &[Var], variant: &[Var]) -> BTreeMap<String, Var> {
+        let mut out = BTreeMap::new();
+        for var in self.fragment_vars.iter().chain(journey).chain(variant) {
+            out.insert(var.name.clone(), var.clone());
+        }
+        for (name, value) in self.world.overrides {
+            if let Some(var) = out.get_mut(name) {
+                var.value = JsonTemplate::Plain(serde_json::Value::String(value.clone()));
+            }
+        }
+        out
+    }
+
+    fn check_overrides(&self, file: &JourneyFile, plans: &[Arc<Plan>]) {
+        for name in self.world.overrides.keys() {
+            if plans.iter().any(|plan| plan.vars.iter().any(|(var, _)| var == name)) {
+                continue;
+            }
+            let known: BTreeSet<&str> = plans.iter().flat_map(|p| p.vars.iter().map(|(name, _)| name.as_str())).collect();
+            let place = crate::diag::Place { file: Arc::clone(&file.file), span: 0..0 };
+            self.findings.push(
+                Diagnostic::error(place, format!("--var {name}: this journey has no var `{name}`"))
+                    .help(format!("vars: {}", known.into_iter().collect::<Vec<_>>().join(", "))),
+            );
+        }
+    }
+
+    fn check_names(
+        &self,
+        vars: &BTreeMap<String, Var>,
+        settings: &Merged,
+        steps: &[Step],
+        cleanup: &[Step],
+        used: &mut BTreeSet<String>,
+    ) {
+        let mut known: BTreeSet<String> = vars.keys().cloned().collect();
+        let captured_by = |name: &str| {
+            steps.iter().chain(cleanup).find(|s| s.captures.iter().any(|c| c.name == name)).map(|s| s.id.to_string())
+        };
+        let resolve = |reference: &Reference, known: &BTreeSet<String>, used: &mut BTreeSet<String>| match reference.root {
+            Root::Name => {
+                used.insert(reference.name.clone());
+                if !known.contains(&reference.name) {
+                    self.undefined(reference, known, captured_by(&reference.name));
+                }
+            }
+            Root::Env => self.check_env(reference),
+            Root::Secret => self.check_secret(reference),
+        };
+        for var in vars.values() {
+            for reference in var.value.templates().into_iter().flat_map(Template::references) {
+                resolve(reference, &known, used);
+            }
+        }
+        let journey_level = settings.base_url.iter().chain(settings.headers.iter().map(|(_, t)| t)).chain(&settings.user_agent);
+        for reference in journey_level.flat_map(Template::references) {
+            resolve(reference, &known, used);
+        }
+        for step in steps {
+            self.check_step(step, vars, &mut known, &mut |reference, known| resolve(reference, known, used));
+        }
+        for step in cleanup {
+            self.check_step(step, vars, &mut known, &mut |reference, known| resolve(reference, known, used));
+        }
+    }
+
+    fn check_step(
+        &self,
+        step: &Step,
+        vars: &BTreeMap<String, Var>,
+        known: &mut BTreeSet<String>,
+        resolve: &mut dyn FnMut(&Reference, &BTreeSet<String>),
+    ) {
+        let operands: Vec<&Template> = step
+            .assertions
+            .iter()
+            .flat_map(|a| a.conditions.iter().flat_map(Condition::operands))
+            .flat_map(JsonTemplate::templates)
+            .collect();
+        let is_operand = |template: &&Template| operands.iter().any(|o| std::ptr::eq(*o, *template));
+        for reference in step.templates().into_iter().filter(|t| !is_operand(t)).flat_map(Template::references) {
+            resolve(reference, known);
+        }
+        for capture in &step.captures {
+            if let Some(var) = vars.get(&capture.name) {
+                let mut diagnostic = Diagnostic::error(
+                    capture.place.clone(),
+                    format!("`{}` is both a var and a capture", capture.name),
+                )
+                .label("the capture")
+                .help("give one of them another name");
+                if var.place.file == capture.place.file {
+                    diagnostic = diagnostic.other(var.place.span.clone(), "the var");
+                }
+                self.findings.push(diagnostic);
+            }
+            known.insert(capture.name.clone());
+        }
+        // Assertions are judged after the step's own captures.
+        for reference in operands.iter().flat_map(|t| t.references()) {
+            resolve(reference, known);
+        }
+    }
+
+    fn undefined(&self, reference: &Reference, known: &BTreeSet<String>, captured_by: Option<String>) {
+        let name = &reference.name;
+        let diagnostic = Diagnostic::error(reference.place.clone(), format!("nothing defines `{name}`"));
+        let in_variants = "it must be a var, or captured by an earlier step";
+        self.findings.push(match captured_by {
+            Some(step) => diagnostic.label("not known yet").help(format!("the step `{step}` captures it, but runs later")),
+            None if self.world.secrets.contains_key(name) => diagnostic.label("unknown name").help(format!("did you mean `secret.{name}`?")),
+            None if self.world.env.contains_key(name) => diagnostic.label("unknown name").help(format!("did you mean `env.{name}`?")),
+            None => diagnostic.label("unknown name").help(match nearest(name, known.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => in_variants.to_owned(),
+            }),
+        });
+    }
+
+    fn check_env(&self, reference: &Reference) {
+        if self.world.env.contains_key(&reference.name) || reference.has_default {
+            return;
+        }
+        let mut diagnostic = Diagnostic::error(reference.place.clone(), format!("the environment variable {} is not set", reference.name))
+            .label("no value and no default")
+            .help(format!("set it, or write {{{{ env.{} | default('…') }}}}", reference.name));
+        diagnostic.gravity = self.world.unset;
+        self.findings.push(diagnostic);
+    }
+
+    fn check_secret(&self, reference: &Reference) {
+        let name = &reference.name;
+        match self.world.secrets.get(name) {
+            Some(true) => {}
+            Some(false) => {
+                let mut diagnostic = Diagnostic::error(reference.place.clone(), format!("the secret `{name}` is not set"))
+                    .label("used here")
+                    .help(format!("its entry in [secrets] says where it comes from; `default` gives it a value without one"));
+                diagnostic.gravity = self.world.unset;
+                self.findings.push(diagnostic);
+            }
+            None => {
+                let near = nearest(name, self.world.secrets.keys().map(String::as_str));
+                self.findings.push(
+                    Diagnostic::error(reference.place.clone(), format!("there is no secret `{name}`")).label("unknown secret").help(match near {
+                        Some(near) => format!("did you mean `secret.{near}`?"),
+                        None => format!("add it to [secrets] in the configuration: {name} = {{ env = \"{}\" }}", name.to_uppercase()),
+                    }),
+                );
+            }
+        }
+    }
+
+    /// Vars in an order in which each comes after those that it refers to.
+    fn order_vars(&self, mut vars: BTreeMap<String, Var>) -> Vec<(String, JsonTemplate)> {
+        let mut out: Vec<(String, JsonTemplate)> = Vec::new();
+        while !vars.is_empty() {
+            let ready: Vec<String> = vars
+                .iter()
+                .filter(|(_, var)| {
+                    !var.value.templates().into_iter().flat_map(Template::references).any(|r| r.root == Root::Name && vars.contains_key(&r.name))
+                })
+                .map(|(name, _)| name.clone())
+                .collect();
+            if ready.is_empty() {
+                for (name, var) in &vars {
+                    self.findings.push(
+                        Diagnostic::error(var.place.clone(), format!("the var `{name}` is defined by itself"))
+                            .label("part of a circle")
+                            .help(format!("the circle: {}", vars.keys().cloned().collect::<Vec<_>>().join(", "))),
+                    );
+                }
+                break;
+            }
+            for name in ready {
+                if let Some(var) = vars.remove(&name) {
+                    out.push((name, var.value));
+                }
+            }
+        }
+        out
+    }
+
+    fn check_unused<'s>(&self, file: &Arc<SourceFile>, steps: impl Iterator<Item = &'s Step>, used: &BTreeSet<String>) {
+        for capture in steps.flat_map(|s| &s.captures) {
+            // A fragment's capture may be for other journeys that use it.
+            if capture.place.file == *file && !used.contains(&capture.name) {
+                self.findings.push(
+                    Diagnostic::warning(capture.place.clone(), format!("nothing uses the capture `{}`", capture.name))
+                        .label("captured here")
+                        .help("remove it; to check that a value is there, assert { exists = true }"),
+                );
+            }
+        }
+    }
+
+    fn check_targets<'s>(&self, base_url: Option<&Template>, steps: impl Iterator<Item = &'s Step>) {
+        for step in steps {
+            if base_url.is_none() && step.target.text.starts_with('/') {
+                self.findings.push(
+                    Diagnostic::error(step.target.place.clone(), "this target is a path, and the journey has no `base_url`")
+                        .label("relative to what?")
+                        .help("add base_url = \"https://…\" at the top, or write the whole URL here"),
+                );
+            }
+        }
+    }
+}
+
+/// Renames a fragment's steps (`again-login`) and captures (`again_token`), and every use of the latter.
+fn add_prefix(steps: &mut [Step], alias: &str) {
+    let prefix = alias.replace('-', "_");
+    let captured: BTreeSet<String> = steps.iter().flat_map(|s| s.captures.iter().map(|c| c.name.clone())).collect();
+    let rename = |name: &str| captured.contains(name).then(|| format!("{prefix}_{name}"));
+    for step in steps {
+        if let Some(id) = StepId::new(&format!("{alias}-{}", step.id)) {
+            step.id = id;
+        }
+        step.target = step.target.renamed(&rename);
+        step.query.iter_mut().for_each(|(_, t)| *t = t.renamed(&rename));
+        step.headers.iter_mut().for_each(|(_, t)| *t = t.renamed(&rename));
+        match &mut step.body {
+            Body::None => {}
+            Body::Form(fields) => fields.iter_mut().for_each(|(_, t)| *t = t.renamed(&rename)),
+            Body::Json(json) => rename_json(json, &rename),
+            Body::Text(text) => *text = text.renamed(&rename),
+        }
+        for condition in step.assertions.iter_mut().flat_map(|a| &mut a.conditions) {
+            match condition {
+                Condition::Equals(t)
+                | Condition::NotEquals(t)
+                | Condition::StartsWith(t)
+                | Condition::EndsWith(t)
+                | Condition::Compare(_, t) => rename_json(t, &rename),
+                Condition::Contains(list) | Condition::NotContains(list) | Condition::In(list) => {
+                    list.iter_mut().for_each(|t| rename_json(t, &rename));
+                }
+                Condition::Matches(_) | Condition::Exists(_) | Condition::Count(_) | Condition::Type(_) => {}
+            }
+        }
+        for capture in &mut step.captures {
+            capture.name = format!("{prefix}_{}", capture.name);
+        }
+    }
+}
+
+fn rename_json(json: &mut JsonTemplate, rename: &dyn Fn(&str) -> Option<String>) {
+    match json {
+        JsonTemplate::Plain(_) => {}
+        JsonTemplate::Text(template) => *template = template.renamed(rename),
+        JsonTemplate::List(items) => items.iter_mut().for_each(|item| rename_json(item, rename)),
+        JsonTemplate::Object(entries) => entries.iter_mut().for_each(|(_, value)| rename_json(value, rename)),
+    }
+}
+
+fn find(file: &SourceFile, id: &str) -> std::ops::Range<usize> {
+    let quoted = format!("\"{id}\"");
+    file.text.rfind(&quoted).map_or(0..0, |i| i..i + quoted.len())
+}
+
+/// When a journey would next run, for `check`.
+pub fn next_runs(journey: &Journey, plan: &Plan, now: Timestamp, count: usize) -> Vec<Timestamp> {
+    std::iter::successors(journey.schedule.next_after(&plan.key.to_string(), now), |at| {
+        journey.schedule.next_after(&plan.key.to_string(), *at)
+    })
+    .take(count)
+    .collect()
+}

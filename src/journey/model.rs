@@ -1,0 +1,207 @@
+//! The compiled journey: what the runner, the scheduler and the metrics work with.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use crate::diag::Place;
+use crate::ids::{JourneyId, JourneyKey, StepId, VariantId};
+use crate::journey::assertion::Assertion;
+use crate::journey::capture::Capture;
+use crate::journey::template::{RenderError, Rendered, Scope, Template};
+use crate::timetable::Timetable;
+
+/// A step's limit unless it says otherwise.
+pub const STEP_TIMEOUT: Duration = Duration::from_secs(10);
+/// A run's limit unless the journey says otherwise.
+pub const RUN_TIMEOUT: Duration = Duration::from_secs(30);
+/// What all cleanup steps of a run may take together, on top of the run's own limit.
+pub const CLEANUP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many redirects a step follows unless it says otherwise: what browsers and `curl -L` users expect.
+pub const REDIRECTS: u8 = 10;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    Critical,
+    Warning,
+    Info,
+}
+
+impl Severity {
+    pub const NAMES: [(&'static str, Self); 3] =
+        [("critical", Self::Critical), ("warning", Self::Warning), ("info", Self::Info)];
+
+    pub fn as_str(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, s)| *s == self).map_or("", |(name, _)| name)
+    }
+}
+
+/// One file under `journeys/`, linked and ready.
+#[derive(Debug, Clone)]
+pub struct Journey {
+    pub id: JourneyId,
+    /// The file as the user knows it.
+    pub file: String,
+    pub title: String,
+    pub owner: Option<String>,
+    pub severity: Severity,
+    pub runbook: Option<String>,
+    pub labels: BTreeMap<String, String>,
+    pub enabled: bool,
+    pub base_url: Option<Template>,
+    pub headers: Vec<(http::HeaderName, Template)>,
+    pub user_agent: Option<Template>,
+    pub timeout: Duration,
+    pub schedule: Timetable,
+    pub slo: Option<Slo>,
+    /// What is scheduled: one plan per variant, or a single one without variants.
+    pub plans: Vec<Arc<Plan>>,
+}
+
+/// Service level objectives of a journey.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Slo {
+    /// A passed run slower than this is degraded.
+    pub latency: Option<Duration>,
+}
+
+/// The steps and vars of one variant, in the order in which they run.
+#[derive(Debug)]
+pub struct Plan {
+    pub key: JourneyKey,
+    /// Ordered so that a var comes after those it refers to.
+    pub vars: Vec<(String, JsonTemplate)>,
+    pub steps: Vec<Arc<Step>>,
+    pub cleanup: Vec<Arc<Step>>,
+}
+
+impl Plan {
+    /// Every step that can have results, cleanup included.
+    pub fn all_steps(&self) -> impl Iterator<Item = &Arc<Step>> {
+        self.steps.iter().chain(&self.cleanup)
+    }
+
+    /// Whether some step of this plan captures `name`.
+    pub fn captures(&self, name: &str) -> bool {
+        self.all_steps().any(|step| step.captures.iter().any(|c| c.name == name))
+    }
+}
+
+/// One request with its captures and assertions.
+#[derive(Debug, Clone)]
+pub struct Step {
+    pub id: StepId,
+    pub place: Place,
+    pub method: http::Method,
+    pub target: Template,
+    pub query: Vec<(String, Template)>,
+    pub headers: Vec<(http::HeaderName, Template)>,
+    pub body: Body,
+    pub timeout: Duration,
+    /// Written by the user rather than the default.
+    pub timeout_written: bool,
+    pub redirects: u8,
+    pub assertions: Vec<Assertion>,
+    pub captures: Vec<Capture>,
+    /// Limits the step to these variants; empty means all.
+    pub only: Vec<VariantId>,
+}
+
+impl Step {
+    pub fn asserts_status(&self) -> bool {
+        self.assertions.iter().any(|a| matches!(a.subject, crate::journey::assertion::Subject::Status))
+    }
+
+    /// Every template of the step, in no particular order.
+    pub fn templates(&self) -> Vec<&Template> {
+        let mut out = vec![&self.target];
+        out.extend(self.query.iter().map(|(_, t)| t));
+        out.extend(self.headers.iter().map(|(_, t)| t));
+        match &self.body {
+            Body::None => {}
+            Body::Form(fields) => out.extend(fields.iter().map(|(_, t)| t)),
+            Body::Json(json) => json.collect(&mut out),
+            Body::Text(text) => out.push(text),
+        }
+        for assertion in &self.assertions {
+            for condition in &assertion.conditions {
+                for operand in condition.operands() {
+                    operand.collect(&mut out);
+                }
+            }
+        }
+        out
+    }
+}
+
+#[derive(Debug, Clone)]
+pub enum Body {
+    None,
+    Form(Vec<(String, Template)>),
+    Json(JsonTemplate),
+    Text(Template),
+}
+
+/// A JSON value with templates in its strings.
+#[derive(Debug, Clone)]
+pub enum JsonTemplate {
+    Plain(Json),
+    Text(Template),
+    List(Vec<JsonTemplate>),
+    Object(Vec<(String, JsonTemplate)>),
+}
+
+impl JsonTemplate {
+    /// Renders to a value; `note` is told of every string rendered on the way.
+    pub fn render(&self, scope: &Scope, note: &mut dyn FnMut(&Rendered)) -> Result<Json, RenderError> {
+        Ok(match self {
+            Self::Plain(value) => value.clone(),
+            Self::Text(template) => {
+                let (value, rendered) = template.render_value(scope)?;
+                note(&rendered);
+                value
+            }
+            Self::List(items) => {
+                let mut list = Vec::with_capacity(items.len());
+                for item in items {
+                    list.push(item.render(scope, note)?);
+                }
+                Json::Array(list)
+            }
+            Self::Object(entries) => {
+                let mut map = serde_json::Map::new();
+                for (key, value) in entries {
+                    map.insert(key.clone(), value.render(scope, note)?);
+                }
+                Json::Object(map)
+            }
+        })
+    }
+
+    pub fn collect<'a>(&'a self, out: &mut Vec<&'a Template>) {
+        match self {
+            Self::Plain(_) => {}
+            Self::Text(template) => out.push(template),
+            Self::List(items) => items.iter().for_each(|item| item.collect(out)),
+            Self::Object(entries) => entries.iter().for_each(|(_, value)| value.collect(out)),
+        }
+    }
+
+    pub fn templates(&self) -> Vec<&Template> {
+        let mut out = Vec::new();
+        self.collect(&mut out);
+        out
+    }
+}
+
+impl crate::journey::assertion::Condition {
+    pub fn operands(&self) -> Vec<&JsonTemplate> {
+        match self {
+            Self::Equals(t) | Self::NotEquals(t) | Self::StartsWith(t) | Self::EndsWith(t) | Self::Compare(_, t) => vec![t],
+            Self::Contains(list) | Self::NotContains(list) | Self::In(list) => list.iter().collect(),
+            Self::Matches(_) | Self::Exists(_) | Self::Count(_) | Self::Type(_) => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,623 @@
+//! Templates: `{{ … }}` in any string of a journey.
+//!
+//! The expressions are minijinja's, strict: an undefined name is an error, found at load wherever possible.
+//! A template is split into literal text and expressions here, so that each expression has its place in the
+//! file, keeps its type when it is the whole string, and its result can be told apart from the text around
+//! it: what a target sent is percent-encoded in a path, and is never itself a template.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use minijinja::{Environment, Expression, UndefinedBehavior};
+use serde_json::Value as Json;
+
+use crate::diag::{Place, Span};
+use crate::document::{Source, Text};
+use crate::journey::functions;
+use crate::secret::Secret;
+
+/// What a name means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Root {
+    /// A var or a capture.
+    Name,
+    Env,
+    Secret,
+}
+
+/// A name used by an expression.
+#[derive(Clone, Debug)]
+pub struct Reference {
+    pub root: Root,
+    pub name: String,
+    /// The name as the expression spells it: it differs once a fragment's captures got a prefix.
+    written: String,
+    pub place: Place,
+    /// Written as `env.X | default(…)`: may be unset.
+    pub has_default: bool,
+}
+
+enum Program {
+    /// A bare name, `env.X` or `secret.x`: looked up directly.
+    Lookup,
+    Compiled(Expression<'static, 'static>),
+}
+
+struct Code {
+    source: String,
+    program: Program,
+}
+
+#[derive(Clone)]
+struct Expr {
+    code: Arc<Code>,
+    references: Vec<Reference>,
+}
+
+#[derive(Clone)]
+enum Part {
+    Literal(String),
+    Expr(Expr),
+}
+
+/// A parsed template.
+#[derive(Clone)]
+pub struct Template {
+    parts: Arc<[Part]>,
+    /// As written.
+    pub text: Arc<str>,
+    pub place: Place,
+}
+
+/// A value that a name is bound to during a run.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    pub value: Json,
+    pub secret: bool,
+    /// It came from the target.
+    pub captured: bool,
+}
+
+/// A secret as templates see it.
+#[derive(Clone, Debug)]
+pub struct NamedSecret {
+    /// The name that masks it.
+    pub mask: String,
+    pub value: Secret,
+}
+
+/// Everything that a template may refer to, at one moment of a run.
+#[derive(Clone)]
+pub struct Scope {
+    pub names: BTreeMap<String, Bound>,
+    pub env: Arc<BTreeMap<String, String>>,
+    pub secrets: Arc<BTreeMap<String, NamedSecret>>,
+    pub functions: functions::Functions,
+}
+
+/// A rendered template.
+#[derive(Clone, Debug, Default)]
+pub struct Rendered {
+    pub text: String,
+    /// A secret went in.
+    pub secret: bool,
+    /// Texts computed from secrets that redaction by value would otherwise not recognise, with their masks.
+    pub derived: Vec<(String, String)>,
+}
+
+/// Why a template could not be rendered. The text is safe to show once redacted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenderError {
+    /// The missing name, when that is the reason.
+    pub missing: Option<String>,
+    pub message: String,
+}
+
+impl Template {
+    /// Parses `text`. Mistakes go to the source's findings.
+    pub fn parse(source: &Source<'_>, text: &Text) -> Option<Self> {
+        let mut parts = Vec::new();
+        let mut ok = true;
+        let value = text.value.as_str();
+        let mut at = 0;
+        while let Some(open) = value[at..].find("{{").map(|i| at + i) {
+            if open > at {
+                parts.push(Part::Literal(value[at..open].to_owned()));
+            }
+            let Some(close) = expression_end(value, open + 2) else {
+                source.push(
+                    source
+                        .error(text.part(open..value.len()), "a template is not closed", "`{{` without `}}`")
+                        .help("for literal braces write {{ '{{' }}"),
+                );
+                return None;
+            };
+            match Expr::parse(source, text, open + 2, &value[open + 2..close]) {
+                Some(expr) => parts.push(Part::Expr(expr)),
+                None => ok = false,
+            }
+            at = close + 2;
+        }
+        if at < value.len() {
+            parts.push(Part::Literal(value[at..].to_owned()));
+        }
+        for part in &parts {
+            if let Part::Literal(literal) = part
+                && let Some(i) = literal.find("{%")
+            {
+                let start = value.find(literal.as_str()).unwrap_or(0) + i;
+                source.push(
+                    source
+                        .error(text.part(start..start + 2), "statements are not part of the template language", "only {{ … }} is")
+                        .help("write {{ 'a' if condition else 'b' }} for a choice, {{ '{%' }} for the characters themselves"),
+                );
+                ok = false;
+            }
+        }
+        ok.then(|| Self { parts: parts.into(), text: value.into(), place: source.place(text.span.clone()) })
+    }
+
+    /// A template without expressions.
+    pub fn literal(text: &str, place: Place) -> Self {
+        Self { parts: Arc::new([Part::Literal(text.to_owned())]), text: text.into(), place }
+    }
+
+    pub fn references(&self) -> impl Iterator<Item = &Reference> {
+        self.parts.iter().flat_map(|part| match part {
+            Part::Literal(_) => &[][..],
+            Part::Expr(expr) => &expr.references,
+        })
+    }
+
+    /// The text, when nothing is to be filled in.
+    pub fn as_literal(&self) -> Option<&str> {
+        match &*self.parts {
+            [] => Some(""),
+            [Part::Literal(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The template up to the first expression that uses a name for which `captured` holds: the part that the
+    /// journey's author alone decided.
+    pub fn before_captures(&self, captured: impl Fn(&str) -> bool) -> Self {
+        let taints = |part: &Part| match part {
+            Part::Literal(_) => false,
+            Part::Expr(e) => e.references.iter().any(|r| r.root == Root::Name && captured(&r.name)),
+        };
+        let parts = self.parts.iter().take_while(|part| !taints(part)).cloned();
+        Self { parts: parts.collect(), text: Arc::clone(&self.text), place: self.place.clone() }
+    }
+
+    /// The same template with other names for its vars and captures, where `rename` gives one.
+    pub fn renamed(&self, rename: &dyn Fn(&str) -> Option<String>) -> Self {
+        let mut parts: Vec<Part> = self.parts.to_vec();
+        for part in &mut parts {
+            if let Part::Expr(expr) = part {
+                for reference in expr.references.iter_mut().filter(|r| r.root == Root::Name) {
+                    if let Some(name) = rename(&reference.name) {
+                        reference.name = name;
+                    }
+                }
+            }
+        }
+        Self { parts: parts.into(), text: Arc::clone(&self.text), place: self.place.clone() }
+    }
+
+    pub fn render(&self, scope: &Scope) -> Result<Rendered, RenderError> {
+        self.render_with(scope, |text, _| text)
+    }
+
+    /// Renders a request target: a captured value that follows other text is percent-encoded, so that a
+    /// hostile target cannot steer the request elsewhere. Vars are the author's own and stay as they are.
+    pub fn render_target(&self, scope: &Scope) -> Result<Rendered, RenderError> {
+        self.render_with(scope, |text, first| if first { text } else { encode_segment(&text) })
+    }
+
+    fn render_with(&self, scope: &Scope, captured: impl Fn(String, bool) -> String) -> Result<Rendered, RenderError> {
+        let mut out = Rendered::default();
+        for part in self.parts.iter() {
+            match part {
+                Part::Literal(text) => out.text.push_str(text),
+                Part::Expr(expr) => {
+                    let value = expr.evaluate(scope)?;
+                    let mut text = to_text(&value.value);
+                    if value.secret {
+                        out.secret = true;
+                        if matches!(expr.code.program, Program::Compiled(_)) {
+                            out.derived.push((expr.mask(scope), text.clone()));
+                        }
+                    }
+                    if value.captured && matches!(expr.code.program, Program::Lookup) {
+                        text = captured(text, out.text.is_empty());
+                    }
+                    out.text.push_str(&text);
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// Renders to a value: the expression's own type when it is the whole string, else text.
+    pub fn render_value(&self, scope: &Scope) -> Result<(Json, Rendered), RenderError> {
+        if let [Part::Expr(expr)] = &*self.parts {
+            let bound = expr.evaluate(scope)?;
+            let text = to_text(&bound.value);
+            let derived = match expr.code.program {
+                Program::Compiled(_) if bound.secret => vec![(expr.mask(scope), text.clone())],
+                _ => Vec::new(),
+            };
+            return Ok((bound.value, Rendered { text, secret: bound.secret, derived }));
+        }
+        let rendered = self.render(scope)?;
+        Ok((Json::String(rendered.text.clone()), rendered))
+    }
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Template({:?})", self.text)
+    }
+}
+
+impl Expr {
+    fn parse(source: &Source<'_>, text: &Text, offset: usize, raw: &str) -> Option<Self> {
+        let trimmed = raw.trim();
+        let start = offset + (raw.len() - raw.trim_start().len());
+        let whole: Span = text.part(start..start + trimmed.len());
+        if trimmed.is_empty() {
+            source.push(source.error(text.part(offset - 2..offset + raw.len() + 2), "a template is empty", "expected a name"));
+            return None;
+        }
+        let compiled = match ENVIRONMENT.compile_expression_owned(trimmed.to_owned()) {
+            Ok(compiled) => compiled,
+            Err(error) => {
+                let span = error
+                    .range()
+                    .filter(|r| r.end <= trimmed.len() && r.start < r.end)
+                    .map_or(whole, |r| text.part(start + r.start..start + r.end));
+                let reason = error.detail().unwrap_or("it cannot be understood").to_owned();
+                source.push(source.error(span, "this template expression is not valid", reason));
+                return None;
+            }
+        };
+        let mut ok = true;
+        for (at, filter) in filters_of(trimmed) {
+            if !functions::FILTERS.contains(&filter) {
+                let help = match crate::ids::nearest(filter, functions::FILTERS.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("filters: {}", functions::FILTERS.join(", ")),
+                };
+                let span = text.part(start + at..start + at + filter.len());
+                source.push(source.error(span, format!("there is no filter `{filter}`"), "unknown filter").help(help));
+                ok = false;
+            }
+        }
+        let mut references = Vec::new();
+        for dotted in compiled.undeclared_variables(true) {
+            let mut segments = dotted.split('.');
+            let first = segments.next().unwrap_or_default();
+            let (root, name) = match (first, segments.next()) {
+                ("env", Some(name)) => (Root::Env, name),
+                ("secret", Some(name)) => (Root::Secret, name),
+                ("env" | "secret", None) => {
+                    source.push(
+                        source
+                            .error(whole.clone(), format!("`{first}` needs a name"), format!("expected `{first}.name`")),
+                    );
+                    ok = false;
+                    continue;
+                }
+                (function, _) if functions::NAMES.contains(&function) => continue,
+                (name, _) => (Root::Name, name),
+            };
+            let written = match root {
+                Root::Name => name.to_owned(),
+                _ => format!("{first}.{name}"),
+            };
+            let at = find_word(trimmed, &written).map_or(0..trimmed.len(), |i| i..i + written.len());
+            let tail = trimmed[at.end..].trim_start();
+            let has_default = tail.strip_prefix('|').is_some_and(|t| t.trim_start().starts_with("default"));
+            let span = text.part(start + at.start..start + at.end);
+            references.push(Reference { root, name: name.to_owned(), written: name.to_owned(), place: source.place(span), has_default });
+        }
+        references.sort_by_key(|r| r.place.span.start);
+        let bare = match &references[..] {
+            [only] => match only.root {
+                Root::Name => trimmed == only.name,
+                Root::Env => trimmed == format!("env.{}", only.name),
+                Root::Secret => trimmed == format!("secret.{}", only.name),
+            },
+            _ => false,
+        };
+        let program = if bare { Program::Lookup } else { Program::Compiled(compiled) };
+        let code = Arc::new(Code { source: trimmed.to_owned(), program });
+        ok.then(|| Self { code, references })
+    }
+
+    fn evaluate(&self, scope: &Scope) -> Result<Bound, RenderError> {
+        if let (Program::Lookup, Some(reference)) = (&self.code.program, self.references.first()) {
+            return scope.lookup(reference).ok_or_else(|| scope.missing(reference));
+        }
+        let Program::Compiled(compiled) = &self.code.program else {
+            return Err(RenderError { missing: None, message: format!("`{}` cannot be evaluated", self.code.source) });
+        };
+        let mut context: BTreeMap<String, minijinja::Value> = BTreeMap::new();
+        let mut env = BTreeMap::new();
+        let mut secrets = BTreeMap::new();
+        let (mut secret, mut captured) = (false, false);
+        for reference in &self.references {
+            let Some(bound) = scope.lookup(reference) else {
+                if reference.has_default {
+                    continue;
+                }
+                return Err(scope.missing(reference));
+            };
+            secret |= bound.secret;
+            captured |= bound.captured;
+            let value = minijinja::Value::from(minijinja::value::Serde(&bound.value));
+            match reference.root {
+                Root::Name => context.insert(reference.written.clone(), value),
+                Root::Env => env.insert(reference.name.clone(), value),
+                Root::Secret => secrets.insert(reference.name.clone(), value),
+            };
+        }
+        context.insert("env".to_owned(), minijinja::Value::from(env));
+        context.insert("secret".to_owned(), minijinja::Value::from(secrets));
+        scope.functions.bind(&self.code.source, &mut context);
+        let value = compiled.eval(minijinja::Value::from(context)).map_err(|error| RenderError {
+            missing: None,
+            message: format!("{{{{ {} }}}}: {}", self.code.source, error.detail().map_or_else(|| error.kind().to_string(), str::to_owned)),
+        })?;
+        if value.is_undefined() {
+            return Err(RenderError { missing: None, message: format!("{{{{ {} }}}} has no value", self.code.source) });
+        }
+        let value = serde_json::to_value(&value)
+            .map_err(|_| RenderError { missing: None, message: format!("{{{{ {} }}}} is not a plain value", self.code.source) })?;
+        Ok(Bound { value, secret, captured })
+    }
+
+    /// The name that masks what this expression computes.
+    fn mask(&self, scope: &Scope) -> String {
+        let secret = self.references.iter().find_map(|r| match r.root {
+            Root::Secret => scope.secrets.get(&r.name).map(|s| s.mask.clone()),
+            Root::Name if scope.names.get(&r.name).is_some_and(|b| b.secret) => Some(r.name.to_uppercase()),
+            _ => None,
+        });
+        secret.unwrap_or_else(|| "SECRET".to_owned())
+    }
+}
+
+impl Scope {
+    fn lookup(&self, reference: &Reference) -> Option<Bound> {
+        let name = reference.name.as_str();
+        match reference.root {
+            Root::Name => self.names.get(name).cloned(),
+            Root::Env => self.env.get(name).map(|value| Bound { value: Json::String(value.clone()), secret: false, captured: false }),
+            Root::Secret => self.secrets.get(name).map(|secret| Bound {
+                value: Json::String(secret.value.expose().to_owned()),
+                secret: true,
+                captured: false,
+            }),
+        }
+    }
+
+    fn missing(&self, reference: &Reference) -> RenderError {
+        let what = match reference.root {
+            Root::Name => format!("`{}` has no value", reference.name),
+            Root::Env => format!("the environment variable {} is not set", reference.name),
+            Root::Secret => format!("the secret `{}` is not set", reference.name),
+        };
+        RenderError { missing: Some(reference.name.clone()), message: what }
+    }
+}
+
+/// How a value reads inside a text.
+pub fn to_text(value: &Json) -> String {
+    match value {
+        Json::String(text) => text.clone(),
+        Json::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+/// Percent-encodes what would end or leave a path segment or query value.
+fn encode_segment(text: &str) -> String {
+    if text == "." || text == ".." {
+        return text.replace('.', "%2E");
+    }
+    let mut out = String::new();
+    for b in text.bytes() {
+        if b.is_ascii_alphanumeric() || b"-_.~!$'()*,;:@=".contains(&b) {
+            out.push(char::from(b));
+        } else {
+            out.push_str(&format!("%{b:02X}"));
+        }
+    }
+    out
+}
+
+/// The byte after which `}}` closes an expression, past any quoted string.
+fn expression_end(text: &str, from: usize) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let mut quote = None;
+    let mut depth = 0_usize;
+    let mut i = from;
+    while i < bytes.len() {
+        let b = bytes[i];
+        match quote {
+            Some(q) => {
+                if b == b'\\' {
+                    i += 1;
+                } else if b == q {
+                    quote = None;
+                }
+            }
+            None => match b {
+                b'"' | b'\'' => quote = Some(b),
+                b'{' => depth += 1,
+                b'}' if depth > 0 => depth -= 1,
+                b'}' if bytes.get(i + 1) == Some(&b'}') => return Some(i),
+                _ => {}
+            },
+        }
+        i += 1;
+    }
+    None
+}
+
+/// The filters that an expression names, with their offsets. Strings are skipped.
+fn filters_of(source: &str) -> Vec<(usize, &str)> {
+    let bytes = source.as_bytes();
+    let mut out = Vec::new();
+    let mut quote = None;
+    let mut i = 0;
+    while i < bytes.len() {
+        match (quote, bytes[i]) {
+            (Some(_), b'\\') => i += 1,
+            (Some(q), b) if b == q => quote = None,
+            (None, b @ (b'"' | b'\'')) => quote = Some(b),
+            (None, b'|') => {
+                let start = i + 1 + (source[i + 1..].len() - source[i + 1..].trim_start().len());
+                let len = source[start..].find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(source.len() - start);
+                if len > 0 {
+                    out.push((start, &source[start..start + len]));
+                }
+            }
+            _ => {}
+        }
+        i += 1;
+    }
+    out
+}
+
+fn find_word(text: &str, word: &str) -> Option<usize> {
+    let boundary = |c: Option<char>| c.is_none_or(|c| !(c.is_alphanumeric() || c == '_' || c == '.'));
+    text.match_indices(word)
+        .find(|(i, _)| {
+            boundary(text[..*i].chars().next_back()) && text[i + word.len()..].chars().next().is_none_or(|c| !(c.is_alphanumeric() || c == '_'))
+        })
+        .map(|(i, _)| i)
+}
+
+static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut env = Environment::empty();
+    env.set_undefined_behavior(UndefinedBehavior::Strict);
+    functions::add_filters(&mut env);
+    env
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::diag::{Findings, SourceFile};
+    use serde_json::json;
+
+    fn parse(text: &str) -> Result<Template, Vec<String>> {
+        let findings = Findings::default();
+        let source = Source { file: SourceFile::new("t", text), findings: &findings };
+        let spanned = Text { value: text.to_owned(), span: 0..text.len(), origin: Some(0) };
+        let template = Template::parse(&source, &spanned);
+        let found: Vec<String> = findings
+            .into_sorted()
+            .into_iter()
+            .map(|d| format!("{} @{:?}", d.message, d.place.span))
+            .collect();
+        template.ok_or(found)
+    }
+
+    fn scope() -> Scope {
+        let bound = |value, secret, captured| Bound { value, secret, captured };
+        Scope {
+            names: BTreeMap::from([
+                ("sku".to_owned(), bound(json!("mug-01"), false, false)),
+                ("total".to_owned(), bound(json!(12.5), false, false)),
+                ("order".to_owned(), bound(json!({"id": "007"}), false, true)),
+                ("id".to_owned(), bound(json!("../admin?x=1"), false, true)),
+                ("brace".to_owned(), bound(json!("{{ sku }}"), false, true)),
+            ]),
+            env: Arc::new(BTreeMap::from([("HOME_URL".to_owned(), "http://h".to_owned())])),
+            secrets: Arc::new(BTreeMap::from([(
+                "pw".to_owned(),
+                NamedSecret { mask: "SHOP_PW".to_owned(), value: Secret::new("hunter22") },
+            )])),
+            functions: functions::Functions { now: Timestamp::from_secs(1_790_000_000), random: Arc::new(|| 7) },
+        }
+    }
+
+    #[test]
+    fn templates_render_names_env_secrets_functions_and_filters() {
+        for (template, want) in [
+            ("plain", "plain"),
+            ("{{ sku }}", "mug-01"),
+            ("a-{{sku|upper}}-b", "a-MUG-01-b"),
+            ("{{ env.HOME_URL }}/x", "http://h/x"),
+            ("{{ env.NOPE | default('http://d') }}", "http://d"),
+            ("{{ secret.pw }}", "hunter22"),
+            ("{{ order.id }}", "007"),
+            ("{{ '}}' ~ sku }}", "}}mug-01"),
+            ("{{ sku | urlencode }}", "mug-01"),
+            ("{{ 'a b' | urlencode }}", "a%20b"),
+            ("{{ 'ab' | b64encode }}", "YWI="),
+            ("{{ 'ab' | sha256 }}", "fb8e20fc2e4c3f248c60c39bd652f3c1347298bb977b8b4d5903b85055620603"),
+            ("{{ {'a': 1} | tojson }}", "{\"a\":1}"),
+            ("{{ now() }}", "2026-09-21T14:13:20.000Z"),
+            ("{{ random_int(5, 5) }}", "5"),
+            ("{{ brace }}", "{{ sku }}"),
+        ] {
+            let rendered = parse(template).unwrap().render(&scope()).unwrap();
+            assert_eq!(rendered.text, want, "{template}");
+        }
+    }
+
+    #[test]
+    fn a_lone_expression_keeps_its_type_and_string_forces_text() {
+        assert_eq!(parse("{{ total }}").unwrap().render_value(&scope()).unwrap().0, json!(12.5));
+        assert_eq!(parse("{{ order.id }}").unwrap().render_value(&scope()).unwrap().0, json!("007"));
+        assert_eq!(parse("{{ total | string }}").unwrap().render_value(&scope()).unwrap().0, json!("12.5"));
+        assert_eq!(parse("{{ total }} EUR").unwrap().render_value(&scope()).unwrap().0, json!("12.5 EUR"));
+    }
+
+    #[test]
+    fn a_captured_value_cannot_leave_its_place_in_a_target() {
+        let target = |t: &str| parse(t).unwrap().render_target(&scope()).unwrap().text;
+        assert_eq!(target("/orders/{{ id }}"), "/orders/..%2Fadmin%3Fx=1");
+        assert_eq!(target("{{ id }}"), "../admin?x=1");
+        assert_eq!(target("/p/{{ sku }}"), "/p/mug-01");
+    }
+
+    #[test]
+    fn secrets_taint_what_they_touch_and_computed_ones_are_handed_to_the_redactor() {
+        let plain = parse("Bearer {{ secret.pw }}").unwrap().render(&scope()).unwrap();
+        assert!(plain.secret && plain.derived.is_empty());
+        let hashed = parse("{{ secret.pw | sha256 }}").unwrap().render(&scope()).unwrap();
+        assert_eq!(hashed.derived, vec![("SHOP_PW".to_owned(), hashed.text.clone())]);
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_place_inside_the_string() {
+        assert_eq!(parse("ab {{ sku").unwrap_err(), ["a template is not closed @3..9"]);
+        assert_eq!(parse("{{ }}").unwrap_err(), ["a template is empty @0..5"]);
+        assert_eq!(parse("x{{ a | uper }}").unwrap_err(), ["there is no filter `uper` @8..12"]);
+        assert_eq!(parse("{{ secret }}").unwrap_err(), ["`secret` needs a name @3..9"]);
+        assert_eq!(parse("{% if a %}").unwrap_err(), ["statements are not part of the template language @0..2"]);
+        assert!(parse("{{ a + }}").unwrap_err()[0].starts_with("this template expression is not valid"));
+    }
+
+    #[test]
+    fn an_unset_name_is_told_by_name() {
+        let error = parse("{{ order_id }}").unwrap().render(&scope()).unwrap_err();
+        assert_eq!(error.missing.as_deref(), Some("order_id"));
+        let error = parse("{{ env.NOPE }}").unwrap().render(&scope()).unwrap_err();
+        assert_eq!(error.message, "the environment variable NOPE is not set");
+    }
+
+    #[test]
+    fn the_author_decided_prefix_ends_at_the_first_capture() {
+        let template = parse("https://{{ sku }}.example/{{ id }}/x").unwrap();
+        let prefix = template.before_captures(|name| name == "id").render(&scope()).unwrap();
+        assert_eq!(prefix.text, "https://mug-01.example/");
+    }
+}

@@ -1,0 +1,268 @@
+//! The waist: what one run found, as a plain, self-contained, already redacted value.
+//!
+//! Everything above exists to make a [`RunReport`]; metrics, terminal, logs (and later store, alerts and chat)
+//! only read one. No captured value and no body is in it, only bounded texts that went through the redactor.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+use crate::ids::{JourneyKey, StepId};
+
+/// One execution of a journey or of one of its variants.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunReport {
+    pub run_id: String,
+    pub key: JourneyKey,
+    pub location: String,
+    /// When it was due; equal to `started_at` for a run by hand.
+    pub scheduled_at: Timestamp,
+    pub started_at: Timestamp,
+    /// From the first step's start to the last step's end, cleanup apart.
+    pub duration: Duration,
+    pub outcome: Outcome,
+    /// Passed, but slower than the latency objective.
+    pub degraded: bool,
+    /// W3C trace id sent with every request of the run.
+    pub trace_id: String,
+    pub steps: Vec<StepReport>,
+    pub cleanup: Vec<StepReport>,
+}
+
+impl RunReport {
+    /// The step that decided the outcome, if it did not pass.
+    pub fn culprit(&self) -> Option<&StepReport> {
+        self.steps.iter().find(|s| matches!(s.outcome, StepOutcome::Failed(_) | StepOutcome::Errored { .. }))
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Passed,
+    /// The target's fault.
+    Failed(Reason),
+    /// Ours, or nobody's.
+    Errored(Fault),
+}
+
+/// What became of a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepOutcome {
+    Passed,
+    Failed(Failure),
+    Errored { fault: Fault, detail: String },
+    /// It stands after the step that failed.
+    Blocked,
+    /// A cleanup step whose names never came to exist: there is nothing to clean.
+    NotNeeded,
+}
+
+/// Why a step failed, in words for people, all redacted and bounded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    pub reason: Reason,
+    /// The finer kind, such as `dns_nxdomain`; equal to the reason when there is none.
+    pub kind: &'static str,
+    /// What was looked at: `status`, `css h1`, `connect`.
+    pub subject: String,
+    pub expected: String,
+    pub got: String,
+    /// `FILE:LINE:COL` of the assertion, capture or step.
+    pub place: String,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct StepReport {
+    pub id: StepId,
+    pub outcome: StepOutcome,
+    /// The facts of its requests; `None` when none was sent.
+    pub exchange: Option<ExchangeReport>,
+}
+
+impl StepReport {
+    pub fn without_request(id: StepId, outcome: StepOutcome) -> Self {
+        Self { id, outcome, exchange: None }
+    }
+}
+
+/// What a step sent and what came back.
+#[derive(Debug, Clone, Serialize)]
+pub struct ExchangeReport {
+    pub method: String,
+    /// Redacted; the last one requested.
+    pub url: String,
+    pub started_after: Duration,
+    pub duration: Duration,
+    /// Summed over redirects.
+    pub phases: Phases,
+    /// Final response; `None` when there was none.
+    pub status: Option<u16>,
+    pub http_version: Option<&'static str>,
+    pub remote_addr: Option<String>,
+    /// A connection of an earlier request was used again.
+    pub connection_reused: bool,
+    pub redirects: Vec<Hop>,
+    /// Decoded body bytes.
+    pub body_bytes: u64,
+    /// `X-Request-ID` of the last request.
+    pub request_id: String,
+    /// Ids that the target answered with, such as `cf-ray`, for looking up its logs.
+    pub response_ids: Vec<(String, String)>,
+    /// Earliest end of validity in the certificate chain.
+    pub certificate_expires: Option<Timestamp>,
+    pub warnings: Vec<String>,
+    /// One line that repeats the request, secrets masked as shell variables.
+    pub curl: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Hop {
+    pub status: u16,
+    pub url: String,
+}
+
+/// Where a request's time went. `connect` is TCP alone, `processing` lasts from the request to the response's
+/// head, `transfer` from there to the end of the body.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Phases {
+    pub resolve: Duration,
+    pub connect: Duration,
+    pub tls: Duration,
+    pub processing: Duration,
+    pub transfer: Duration,
+}
+
+impl Phases {
+    pub const NAMES: [&'static str; 5] = ["resolve", "connect", "tls", "processing", "transfer"];
+
+    /// In the order of [`Self::NAMES`].
+    pub fn values(&self) -> [Duration; 5] {
+        [self.resolve, self.connect, self.tls, self.processing, self.transfer]
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        self.resolve += other.resolve;
+        self.connect += other.connect;
+        self.tls += other.tls;
+        self.processing += other.processing;
+        self.transfer += other.transfer;
+    }
+}
+
+/// A closed set of words, each with the text that metrics and messages use.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $($variant,)* }
+
+        impl $name {
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+    };
+}
+
+words!(
+    /// Why a step failed: the metric label, closed.
+    Reason {
+        Dns = "dns",
+        ConnectRefused = "connect_refused",
+        ConnectTimeout = "connect_timeout",
+        ConnectReset = "connect_reset",
+        ConnectUnreachable = "connect_unreachable",
+        TlsCertificate = "tls_certificate",
+        TlsHandshake = "tls_handshake",
+        ReadTimeout = "read_timeout",
+        BodyTimeout = "body_timeout",
+        StepTimeout = "step_timeout",
+        RunTimeout = "run_timeout",
+        Protocol = "protocol",
+        TooLarge = "too_large",
+        Redirect = "redirect",
+        RateLimited = "rate_limited",
+        Http4xx = "http_4xx",
+        Http5xx = "http_5xx",
+        SoftError = "soft_error",
+        AssertionStatus = "assertion_status",
+        AssertionLatency = "assertion_latency",
+        AssertionHeader = "assertion_header",
+        AssertionCookie = "assertion_cookie",
+        AssertionBody = "assertion_body",
+        AssertionJson = "assertion_json",
+        AssertionCss = "assertion_css",
+        AssertionUrl = "assertion_url",
+        AssertionRedirects = "assertion_redirects",
+        AssertionSize = "assertion_size",
+        AssertionTls = "assertion_tls",
+        CaptureMissing = "capture_missing",
+    }
+);
+
+words!(
+    /// Why a run says nothing about the target.
+    Fault {
+        Fds = "fds",
+        Ports = "ports",
+        Resolver = "resolver",
+        Clock = "clock",
+        Panic = "panic",
+        Shutdown = "shutdown",
+        Challenged = "challenged",
+    }
+);
+
+words!(
+    /// Why a due run did not start.
+    MissedReason {
+        Overlap = "overlap",
+        Capacity = "capacity",
+        Paused = "paused",
+        Downtime = "downtime",
+    }
+);
+
+words!(
+    /// The class of a response's status.
+    StatusClass {
+        None = "none",
+        Informational = "1xx",
+        Success = "2xx",
+        Redirection = "3xx",
+        ClientError = "4xx",
+        ServerError = "5xx",
+    }
+);
+
+impl StatusClass {
+    pub fn of(status: Option<u16>) -> Self {
+        match status {
+            Some(100..200) => Self::Informational,
+            Some(200..300) => Self::Success,
+            Some(300..400) => Self::Redirection,
+            Some(400..500) => Self::ClientError,
+            // 600 and beyond do occur; whoever answers so is broken on the server's side.
+            Some(500..) => Self::ServerError,
+            Some(0..100) | None => Self::None,
+        }
+    }
+}
