@@ -1,4 +1,7 @@
-#![allow(dead_code)]
-mod clock; mod ids; mod quantity; mod secret; mod diag; mod document; mod timetable; mod journey; mod report; 
-mod schedule { pub mod agenda; }
-fn main() {}
+//! The `journeyd` binary: everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    journeyd::cli::main()
+}

@@ -115,8 +115,8 @@ pub struct ExchangeReport {
     /// Earliest end of validity in the certificate chain.
     pub certificate_expires: Option<Timestamp>,
     pub warnings: Vec<String>,
-    /// One line that repeats the request, secrets masked as shell variables.
-    pub curl: String,
+    /// One line that repeats a failed request, secrets masked as shell variables.
+    pub curl: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

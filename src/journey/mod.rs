@@ -14,3 +14,4 @@ pub mod parse;
 mod parse_step;
 pub mod template;
 
+pub use model::{Journey, Plan};

@@ -269,9 +269,13 @@ impl Agenda {
         [due, patience].into_iter().flatten().min()
     }
 
-    /// The next due time of each entry, for metrics.
-    pub fn next_due(&self) -> impl Iterator<Item = (&JourneyKey, Timestamp)> {
-        self.entries.iter().filter_map(|(key, entry)| entry.next.map(|next| (key, next)))
+    /// When `key` is next due.
+    pub fn next_due(&self, key: &JourneyKey) -> Option<Timestamp> {
+        self.entries.get(key)?.next
+    }
+
+    pub fn keys(&self) -> impl Iterator<Item = &JourneyKey> {
+        self.entries.keys()
     }
 
     pub fn running(&self) -> usize {

@@ -1,0 +1,184 @@
+//! The whole daemon, in process: the only place that builds and joins tasks.
+//!
+//! Start order: metrics, pipeline, driver, server; ready once the listener is bound. Stop order is the reverse
+//! of the flow: no new runs, steps cancelled, cleanup within its budget, reports drained, server last.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::{Timestamp, now};
+use crate::config::Config;
+use crate::ids::JourneyKey;
+use crate::journey::{Journey, Plan};
+use crate::metrics::Metrics;
+use crate::pipeline::{Input, Pipeline, QUEUE};
+use crate::report::MissedReason;
+use crate::runner::{Order, Runner, RunnerSettings, Stops};
+use crate::schedule::agenda::{Agenda, Item};
+use crate::schedule::driver::{Command, Hands, drive};
+use crate::web::{Health, listener, router};
+
+/// What runs look up when they start; a reload replaces it as a whole.
+struct Current {
+    settings: RunnerSettings,
+    plans: HashMap<JourneyKey, (Arc<Journey>, Arc<Plan>)>,
+}
+
+impl Current {
+    fn of(config: &Config) -> Self {
+        let plans = config.journeys.iter().flat_map(|journey| {
+            journey.plans.iter().map(|plan| (plan.key.clone(), (Arc::clone(journey), Arc::clone(plan))))
+        });
+        Self { settings: config.runner.clone(), plans: plans.collect() }
+    }
+}
+
+pub struct App {
+    metrics: Metrics,
+    health: Arc<Health>,
+    current: Arc<RwLock<Arc<Current>>>,
+    commands: mpsc::Sender<Command>,
+    stops: Stops,
+    stop_driver: CancellationToken,
+    stop_server: CancellationToken,
+    runs: TaskTracker,
+    driver: JoinHandle<()>,
+    pipeline: JoinHandle<()>,
+    server: JoinHandle<()>,
+}
+
+impl App {
+    /// Starts everything. `listener` is bound already, so that a taken port is the caller's to report.
+    pub async fn start(config: &Config, runner: Runner, listener: TcpListener, watcher: Option<mpsc::Sender<Input>>) -> Self {
+        crate::secret::install_for_sinks(config.runner.redactor.clone());
+        let metrics = Metrics::new(config.metrics);
+        metrics.configure(&config.journeys, &config.runner.location, config.metrics, now());
+        let health = Arc::new(Health::default());
+        let current = Arc::new(RwLock::new(Arc::new(Current::of(config))));
+        let stops = Stops::default();
+        let runs = TaskTracker::new();
+
+        let (reports, inputs) = mpsc::channel(QUEUE);
+        let pipeline = tokio::spawn(Pipeline { metrics: metrics.clone(), watcher }.run(inputs));
+
+        let (commands, received) = mpsc::channel(QUEUE);
+        let hands = AppHands {
+            metrics: metrics.clone(),
+            current: Arc::clone(&current),
+            runner,
+            stops: stops.clone(),
+            runs: runs.clone(),
+            reports,
+            commands: commands.clone(),
+        };
+        let stop_driver = CancellationToken::new();
+        let driver = tokio::spawn(drive(Agenda::new(config.limits), received, hands, stop_driver.clone()));
+        let stop_server = CancellationToken::new();
+        let server = tokio::spawn(listener::serve(listener, router(metrics.clone(), Arc::clone(&health)), stop_server.clone()));
+
+        let app = Self { metrics, health, current, commands, stops, stop_driver, stop_server, runs, driver, pipeline, server };
+        app.schedule(config).await;
+        app.health.set_ready();
+        app
+    }
+
+    async fn schedule(&self, config: &Config) {
+        let command = Command::Replace { items: items(config), limits: config.limits };
+        if self.commands.send(command).await.is_err() {
+            tracing::error!("the scheduler is gone; nothing will run. This is a bug, please report it.");
+        }
+    }
+
+    /// Puts a new configuration in force, as a whole. Runs under way end under the old one.
+    pub async fn reload(&self, config: &Config) {
+        crate::secret::install_for_sinks(config.runner.redactor.clone());
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Current::of(config));
+        self.metrics.configure(&config.journeys, &config.runner.location, config.metrics, now());
+        self.schedule(config).await;
+    }
+
+    pub fn reload_failed(&self) {
+        self.metrics.reload_failed();
+    }
+
+    /// Ends everything: steps at once, cleanup within `cleanup`.
+    pub async fn stop(self, cleanup: Duration) {
+        self.health.set_draining();
+        self.stop_driver.cancel();
+        let _ = self.driver.await;
+        self.stops.steps.cancel();
+        self.runs.close();
+        if tokio::time::timeout(cleanup, self.runs.wait()).await.is_err() {
+            tracing::warn!(runs = self.runs.len(), "cleanup took too long and was cut off; check for left-over test data.");
+            self.stops.cleanup.cancel();
+            let _ = tokio::time::timeout(Duration::from_secs(1), self.runs.wait()).await;
+        }
+        // The driver's hands held the last sender besides the runs.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.pipeline).await;
+        self.stop_server.cancel();
+        let _ = self.server.await;
+    }
+}
+
+/// What the agenda works on. Disabled journeys are listed in the metrics and not scheduled.
+fn items(config: &Config) -> Vec<Item> {
+    let mut items = Vec::new();
+    for journey in config.journeys.iter().filter(|j| j.enabled) {
+        for plan in &journey.plans {
+            let host = config.runner.host_of(journey, plan).unwrap_or_else(|| journey.id.to_string());
+            items.push(Item { key: plan.key.clone(), timetable: journey.schedule.clone(), host: host.into() });
+        }
+    }
+    items
+}
+
+/// The driver's hands: starting a run is spawning a task.
+struct AppHands {
+    metrics: Metrics,
+    current: Arc<RwLock<Arc<Current>>>,
+    runner: Runner,
+    stops: Stops,
+    runs: TaskTracker,
+    reports: mpsc::Sender<Input>,
+    commands: mpsc::Sender<Command>,
+}
+
+impl Hands for AppHands {
+    fn start(&mut self, key: JourneyKey, scheduled_at: Timestamp, lag: Duration) {
+        let current = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
+        let (runner, stops) = (self.runner.clone(), self.stops.clone());
+        let (reports, commands) = (self.reports.clone(), self.commands.clone());
+        self.metrics.started(lag);
+        self.runs.spawn(async move {
+            // Gone when a reload came between the decision and here.
+            if let Some((journey, plan)) = current.plans.get(&key).cloned() {
+                let order = Order { journey, plan, scheduled_at, until: None };
+                let report = runner.run(&current.settings, &order, &stops).await;
+                let _ = reports.send(Input::Report(Box::new(report))).await;
+            }
+            let _ = commands.send(Command::Finished(key)).await;
+        });
+    }
+
+    fn missed(&mut self, key: JourneyKey, scheduled_at: Timestamp, reason: MissedReason) {
+        // Bounded like everything; when the pipeline is that far behind, the count still holds.
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.reports.try_send(Input::Missed { key: key.clone(), scheduled_at, reason }) {
+            self.metrics.missed(&key, reason);
+        }
+    }
+
+    fn planned(&mut self, key: &JourneyKey, next: Option<Timestamp>) {
+        self.metrics.planned(key, next);
+    }
+
+    fn ticked(&mut self, at: Timestamp, running: usize) {
+        self.metrics.ticked(at, running);
+    }
+}

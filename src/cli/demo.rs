@@ -1,0 +1,114 @@
+//! `journeyd demo`: the shop, the shipped journeys, a live board.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::cli::board::{Board, Links};
+use crate::cli::{DemoArgs, Exit, own_fault, tell, tell_load_error};
+use crate::config::files::Files;
+use crate::config::{Request, load};
+use crate::demo;
+use crate::diag::Gravity;
+use crate::runner::Runner;
+
+const EVERY: Duration = Duration::from_secs(3);
+/// Cleanup's share of the five seconds in which a demo ends.
+const CLEANUP: Duration = Duration::from_secs(3);
+const METRICS_PORT: u16 = 15769;
+const SHOP_PORT: u16 = 15770;
+
+/// The shipped files: the very ones that `serve` loads.
+static SHIPPED: &[(&str, &str)] = &[
+    ("config/journeyd.toml", include_str!("../../config/journeyd.toml")),
+    ("journeys/login.toml", include_str!("../../journeys/login.toml")),
+    ("journeys/search.toml", include_str!("../../journeys/search.toml")),
+    ("journeys/checkout.toml", include_str!("../../journeys/checkout.toml")),
+    ("journeys/shared/login.toml", include_str!("../../journeys/shared/login.toml")),
+];
+
+pub async fn demo(args: DemoArgs) -> Exit {
+    let bound = async {
+        let shop = bind(args.shop_listen, SHOP_PORT).await?;
+        let metrics = bind(args.listen, METRICS_PORT).await?;
+        io::Result::Ok((shop.local_addr()?, shop, metrics.local_addr()?, metrics))
+    };
+    let (shop_addr, shop_listener, metrics_addr, listener) = match bound.await {
+        Ok(bound) => bound,
+        Err(error) => return own_fault(&format!("cannot listen: {error}")),
+    };
+    let request = Request {
+        files: &Files::Embedded(SHIPPED),
+        // The demo is the same everywhere: only the shop's address is set.
+        env: BTreeMap::from([("SHOP_URL".to_owned(), format!("http://{shop_addr}"))]),
+        config: Some(PathBuf::from("config/journeyd.toml")),
+        select: None,
+        unset: Gravity::Error,
+        overrides: BTreeMap::new(),
+        base_url: None,
+        every: Some(EVERY),
+    };
+    let loaded = match load(&request) {
+        Ok(loaded) => loaded,
+        Err(error) => return tell_load_error(&error),
+    };
+    tell(&loaded.findings);
+    let Some(config) = loaded.config else { return Exit::Usage };
+    let runner = match Runner::new() {
+        Ok(runner) => runner,
+        Err(error) => return own_fault(&error.to_string()),
+    };
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+        return own_fault("cannot handle signals");
+    };
+
+    let stop_shop = CancellationToken::new();
+    let shop = tokio::spawn(demo::serve(shop_listener, stop_shop.clone()));
+    let (events, mut watched) = mpsc::channel(256);
+    let app = App::start(&config, runner, listener, Some(events)).await;
+    let links = Links { shop: format!("http://{shop_addr}"), daemon: format!("http://{metrics_addr}") };
+    let mut board = Board::new(links, &config.journeys);
+    board.open();
+    loop {
+        tokio::select! {
+            event = watched.recv() => match event {
+                Some(event) => board.show(&event),
+                None => break,
+            },
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    board.close();
+    tokio::select! {
+        () = app.stop(CLEANUP) => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    // The shop goes last: cleanup still talks to it.
+    stop_shop.cancel();
+    let _ = tokio::time::timeout(Duration::from_secs(1), shop).await;
+    Exit::Fine
+}
+
+/// The address asked for, or else the first free port from `port` on.
+async fn bind(asked: Option<SocketAddr>, port: u16) -> io::Result<TcpListener> {
+    if let Some(address) = asked {
+        return TcpListener::bind(address).await.map_err(|e| io::Error::new(e.kind(), format!("{address}: {e}")));
+    }
+    for port in (port..port + 100).step_by(2) {
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
+            return Ok(listener);
+        }
+    }
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await
+}

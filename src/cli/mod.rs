@@ -1,0 +1,192 @@
+//! The command line.
+
+mod board;
+mod check;
+mod demo;
+mod run;
+mod serve;
+mod waterfall;
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::files::{Files, environment};
+use crate::config::{LoadError, Request};
+use crate::diag::{Diagnostic, Gravity, render_all};
+use crate::telemetry::{LogFormat, LogLevel};
+
+/// Walks the paths that a site's users walk, on a schedule, and says what broke.
+///
+/// Exit codes: 0 fine; 1 a journey failed; 2 configuration or usage; 3 journeyd's own fault.
+#[derive(Parser)]
+#[command(name = "journeyd", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Log lines for people or for machines.
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    log_format: LogFormat,
+    /// How much is logged (to stderr).
+    #[arg(long, global = true, value_enum)]
+    log_level: Option<LogLevel>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// A small shop and the shipped journeys against it, every 3 s. Needs no file.
+    Demo(DemoArgs),
+    /// The daemon: runs journeys on their schedules and serves metrics.
+    Serve(ServeArgs),
+    /// Validates configuration and journeys; tells every mistake at once.
+    Check(CheckArgs),
+    /// Runs journeys once, now, and shows what happened.
+    Run(RunArgs),
+}
+
+#[derive(Args)]
+struct ConfigArg {
+    /// The configuration file [default: config/journeyd.toml, else /etc/journeyd/journeyd.toml].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct DemoArgs {
+    /// Where metrics are served [default: 127.0.0.1:15769, the next free port if taken].
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Where the shop is served [default: 127.0.0.1:15770, the next free port if taken].
+    #[arg(long, value_name = "ADDRESS")]
+    shop_listen: Option<SocketAddr>,
+}
+
+#[derive(Args)]
+struct ServeArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Listens here instead of at `server.listen`.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+}
+
+#[derive(Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Journeys to check, by id or path [default: the configuration and all its journeys].
+    #[arg(value_name = "JOURNEY")]
+    journeys: Vec<String>,
+    /// Warnings count as errors.
+    #[arg(long)]
+    deny_warnings: bool,
+}
+
+#[derive(Args)]
+struct RunArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Journeys to run, by id or path.
+    #[arg(value_name = "JOURNEY", required = true)]
+    journeys: Vec<String>,
+    /// Runs only this variant.
+    #[arg(long, value_name = "ID")]
+    variant: Option<String>,
+    /// Stops after this step.
+    #[arg(long, value_name = "STEP")]
+    until: Option<String>,
+    /// Uses this instead of the journey's `base_url`.
+    #[arg(long, value_name = "URL")]
+    base_url: Option<String>,
+    /// Sets a var of the journey.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_var)]
+    var: Vec<(String, String)>,
+}
+
+fn parse_var(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}
+
+/// What a command came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    Fine = 0,
+    Failed = 1,
+    Usage = 2,
+    OwnFault = 3,
+}
+
+/// Runs the command of the process's arguments.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let quiet = match cli.command {
+        Command::Demo(_) => LogLevel::Error,
+        Command::Run(_) => LogLevel::Warn,
+        Command::Serve(_) | Command::Check(_) => LogLevel::Info,
+    };
+    crate::telemetry::init(cli.log_level.unwrap_or(quiet), cli.log_format);
+    let exit = match cli.command {
+        Command::Check(args) => check::check(&args),
+        Command::Demo(args) => in_runtime(demo::demo(args)),
+        Command::Serve(args) => in_runtime(serve::serve(args)),
+        Command::Run(args) => in_runtime(run::run(args)),
+    };
+    ExitCode::from(exit as u8)
+}
+
+fn in_runtime(work: impl Future<Output = Exit>) -> Exit {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let exit = runtime.block_on(work);
+            // Parsers on blocking threads have budgets of their own; do not wait longer than those.
+            runtime.shutdown_timeout(std::time::Duration::from_millis(500));
+            exit
+        }
+        Err(error) => own_fault(&format!("cannot start: {error}")),
+    }
+}
+
+/// Tells people on stderr, redacted like every sink.
+fn say(text: &str) {
+    anstream::eprintln!("{}", crate::secret::redact_for_sinks(text));
+}
+
+fn own_fault(text: &str) -> Exit {
+    say(&format!("error: {text}"));
+    Exit::OwnFault
+}
+
+fn tell(findings: &[Diagnostic]) {
+    if !findings.is_empty() {
+        say(render_all(findings, std::io::stderr().is_terminal()).trim_end());
+    }
+}
+
+fn tell_load_error(error: &LoadError) -> Exit {
+    say(&format!("error: {error}"));
+    Exit::Usage
+}
+
+/// A request for files on disk with this process's environment.
+fn disk_request(config: Option<PathBuf>, unset: Gravity) -> Request<'static> {
+    Request {
+        files: &Files::Disk,
+        env: environment(),
+        config,
+        select: None,
+        unset,
+        overrides: BTreeMap::new(),
+        base_url: None,
+        every: None,
+    }
+}
+
+const NO_CONFIG: &str = "there is no configuration: neither config/journeyd.toml here nor /etc/journeyd/journeyd.toml.\n\
+    Give one with --config, or a journey's file by its path.";

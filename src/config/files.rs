@@ -1,0 +1,124 @@
+//! Where configuration texts come from: the disk, or what is embedded in the binary.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+/// More than a person writes.
+const MAX_FILE: u64 = 4 << 20;
+
+/// A set of files.
+pub enum Files {
+    Disk,
+    /// Path and text, for `journeyd demo`.
+    Embedded(&'static [(&'static str, &'static str)]),
+}
+
+impl Files {
+    pub fn read(&self, path: &Path) -> io::Result<String> {
+        match self {
+            Self::Disk => {
+                let meta = std::fs::metadata(path)?;
+                if !meta.is_file() {
+                    return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+                }
+                if meta.len() > MAX_FILE {
+                    return Err(io::Error::new(io::ErrorKind::InvalidInput, "larger than 4 MiB"));
+                }
+                let bytes = std::fs::read(path)?;
+                String::from_utf8(bytes).map_err(|e| {
+                    io::Error::new(io::ErrorKind::InvalidData, format!("not UTF-8 (at byte {})", e.utf8_error().valid_up_to()))
+                })
+            }
+            Self::Embedded(files) => files
+                .iter()
+                .find(|(name, _)| Path::new(name) == path)
+                .map(|(_, text)| (*text).to_owned())
+                .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound)),
+        }
+    }
+
+    /// Paths that match a pattern, sorted.
+    pub fn matching(&self, pattern: &Path) -> Result<Vec<PathBuf>, String> {
+        let text = pattern.to_string_lossy();
+        let options = glob::MatchOptions { require_literal_separator: true, require_literal_leading_dot: true, ..Default::default() };
+        match self {
+            Self::Disk => {
+                let found = glob::glob_with(&text, options).map_err(|e| e.msg.to_owned())?;
+                Ok(found.filter_map(Result::ok).filter(|p| p.is_file()).collect())
+            }
+            Self::Embedded(files) => {
+                let pattern = glob::Pattern::new(&text).map_err(|e| e.msg.to_owned())?;
+                let names = files.iter().map(|(name, _)| PathBuf::from(name));
+                Ok(names.filter(|name| pattern.matches_path_with(name, options)).collect())
+            }
+        }
+    }
+
+    /// The real place of a path, symlinks resolved.
+    pub fn real(&self, path: &Path) -> io::Result<PathBuf> {
+        match self {
+            Self::Disk => std::fs::canonicalize(if path.as_os_str().is_empty() { Path::new(".") } else { path }),
+            Self::Embedded(_) => Ok(normalise(path)),
+        }
+    }
+}
+
+/// `config/../journeys/a.toml` as people would write it: `journeys/a.toml`. Only for names; symlinks are not
+/// looked at.
+pub fn normalise(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir if matches!(out.components().next_back(), Some(Component::Normal(_))) => {
+                out.pop();
+            }
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// The folder of a file, never empty.
+pub fn folder(path: &Path) -> &Path {
+    path.parent().unwrap_or_else(|| Path::new(""))
+}
+
+/// The part of a pattern before its first wildcard: the folder that fragments must stay in.
+pub fn fixed_folder(pattern: &Path) -> PathBuf {
+    let is_wild = |c: &Component<'_>| c.as_os_str().to_string_lossy().contains(['*', '?', '[']);
+    let fixed: PathBuf = pattern.components().take_while(|c| !is_wild(c)).collect();
+    if fixed == pattern { folder(pattern).to_owned() } else { fixed }
+}
+
+/// The process environment, read once. Values that are not UTF-8 are left out.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+pub fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_shown_without_detours() {
+        for (path, want) in [
+            ("config/../journeys/a.toml", "journeys/a.toml"),
+            ("./a/./b", "a/b"),
+            ("../x", "../x"),
+            ("../../x", "../../x"),
+            ("/etc/../x", "/x"),
+        ] {
+            assert_eq!(normalise(Path::new(path)), Path::new(want), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_fixed_folder_of_a_pattern_ends_before_its_first_wildcard() {
+        for (pattern, want) in [("journeys/*.toml", "journeys"), ("j/*/x.toml", "j"), ("j/a.toml", "j"), ("*.toml", "")] {
+            assert_eq!(fixed_folder(Path::new(pattern)), Path::new(want), "{pattern}");
+        }
+    }
+}

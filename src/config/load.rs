@@ -1,0 +1,329 @@
+//! Loading: from a configuration file or from journey files alone, to a [`Config`] or to all mistakes.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::files::{Files, fixed_folder, folder, normalise};
+use crate::config::library::FolderLibrary;
+use crate::config::secrets::{self, Secrets};
+use crate::config::{Config, DEFAULT_LISTEN};
+use crate::diag::{Diagnostic, Findings, Gravity, Place, SourceFile};
+use crate::document::{Source, TableReader, fields};
+use crate::ids::{ID_RULE, JourneyId};
+use crate::journey::Journey;
+use crate::journey::link::{World, link};
+use crate::journey::parse::{Settings, parse_defaults, parse_journey};
+use crate::metrics::{MetricsSettings, series_needed};
+use crate::runner::RunnerSettings;
+use crate::schedule::agenda::Limits;
+
+fields!(config, "the configuration" {
+    JOURNEYS: "journeys", "a list of paths or patterns";
+    LOCATION: "location", "an id";
+    SERVER: "server", "a table";
+    LIMITS: "limits", "a table";
+    METRICS: "metrics", "a table";
+    SECRETS: "secrets", "a table";
+    DEFAULTS: "defaults", "a table of journey-level keys";
+} planned { "heartbeat", "hooks", "maintenance", "receivers", "routes", "store" }
+misplaced super::belongs_elsewhere);
+fields!(server, "`[server]`" {
+    LISTEN: "listen", "an address such as \"127.0.0.1:15769\"";
+} planned { "auth", "external_url", "tls" });
+fields!(limits, "`[limits]`" {
+    CONCURRENT_RUNS: "concurrent_runs", "a number from 1 to 10000";
+    PER_HOST: "per_host", "a number from 1 to 10000";
+    BODY: "body", "a size";
+} planned {});
+fields!(metrics, "`[metrics]`" {
+    STEP_HISTOGRAMS: "step_histograms", "a boolean";
+    MAX_SERIES: "max_series", "a number";
+} planned {});
+
+fn belongs_elsewhere(key: &str) -> Option<String> {
+    let journey_key = ["steps", "schedule", "base_url", "title", "vars", "variants", "slo"].contains(&key);
+    journey_key.then(|| format!("`{key}` belongs into a journey file; what holds for all journeys goes into [defaults]"))
+}
+
+/// Bodies above this do not fit a monitor that runs many journeys at once.
+const MOST_BODY: u64 = 64 << 20;
+
+/// What to load and how.
+pub struct Request<'a> {
+    pub files: &'a Files,
+    pub env: BTreeMap<String, String>,
+    /// The configuration file, if there is one.
+    pub config: Option<PathBuf>,
+    /// These journeys, by id or path, instead of all that the configuration names.
+    pub select: Option<Vec<String>>,
+    /// How grave an unset secret or variable is.
+    pub unset: Gravity,
+    pub overrides: BTreeMap<String, String>,
+    pub base_url: Option<String>,
+    /// `demo` runs everything this often.
+    pub every: Option<std::time::Duration>,
+}
+
+/// The outcome: a configuration unless there are errors, and everything there is to say.
+pub struct Loaded {
+    pub config: Option<Config>,
+    pub findings: Vec<Diagnostic>,
+}
+
+impl Loaded {
+    pub fn has_errors(&self) -> bool {
+        self.findings.iter().any(|d| d.gravity == Gravity::Error)
+    }
+}
+
+/// What was asked for by name is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("cannot read {}: {error}", path.display())]
+    Unreadable { path: PathBuf, error: std::io::Error },
+    #[error("there is no journey `{name}`{hint}")]
+    UnknownJourney { name: String, hint: String },
+}
+
+struct Daemon {
+    listen: SocketAddr,
+    limits: Limits,
+    max_body: u64,
+    metrics: MetricsSettings,
+    location: String,
+    defaults: Settings,
+    secrets: Secrets,
+    /// A journey's file, and the folder that its fragments must stay in.
+    journeys: Vec<(PathBuf, PathBuf)>,
+}
+
+/// Loads everything. `Err` only when a file that was asked for by name cannot be read.
+pub fn load(request: &Request<'_>) -> Result<Loaded, LoadError> {
+    let findings = Findings::default();
+    let mut config_file = None;
+    let mut daemon = match &request.config {
+        Some(path) => {
+            let text = read(request.files, path)?;
+            let file = SourceFile::new(normalise(path).display().to_string(), text);
+            config_file = Some(Arc::clone(&file));
+            read_daemon(&file, path, request, &findings)
+        }
+        None => read_daemon(&SourceFile::new("", ""), Path::new(""), request, &findings),
+    };
+    if let Some(names) = &request.select {
+        daemon.journeys = names.iter().map(|name| select(name, &daemon.journeys)).collect::<Result<_, _>>()?;
+    }
+    let journeys = load_journeys(request, &daemon, &findings)?;
+    let needed = series_needed(&journeys, daemon.metrics);
+    if needed > daemon.metrics.max_series {
+        let file = config_file.unwrap_or_else(|| SourceFile::new("journeyd.toml", ""));
+        let place = file.text.find("max_series").map_or(0..0, |i| i..i + "max_series".len());
+        findings.push(
+            Diagnostic::error(Place { file, span: place }, format!("these journeys need about {needed} series"))
+                .label(format!("metrics.max_series is {}", daemon.metrics.max_series))
+                .help(if daemon.metrics.step_histograms {
+                    let without = MetricsSettings { step_histograms: false, ..daemon.metrics };
+                    format!("step_histograms = false under [metrics] would bring it to {}; or raise max_series", series_needed(&journeys, without))
+                } else {
+                    "raise max_series, or run fewer journeys in one daemon".to_owned()
+                }),
+        );
+    }
+    let has_errors = findings.has_errors();
+    let redactor = daemon.secrets.redactor();
+    let config = (!has_errors).then(|| Config {
+        listen: daemon.listen,
+        limits: daemon.limits,
+        metrics: daemon.metrics,
+        journeys,
+        runner: RunnerSettings {
+            location: daemon.location,
+            env: Arc::new(request.env.clone()),
+            secrets: Arc::new(daemon.secrets.values),
+            redactor,
+            max_body: daemon.max_body,
+        },
+    });
+    Ok(Loaded { config, findings: findings.into_sorted() })
+}
+
+/// The file of a journey given by id or path, and the folder that its fragments must stay in.
+fn select(name: &str, known: &[(PathBuf, PathBuf)]) -> Result<(PathBuf, PathBuf), LoadError> {
+    let path = Path::new(name);
+    if is_path(name) {
+        let configured = known.iter().find(|(file, _)| normalise(file) == normalise(path));
+        let root = configured.map_or_else(|| folder(path).to_owned(), |(_, root)| root.clone());
+        return Ok((path.to_owned(), root));
+    }
+    let stem = |file: &PathBuf| file.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    if let Some(found) = known.iter().find(|(file, _)| stem(file) == name) {
+        return Ok(found.clone());
+    }
+    let ids: Vec<String> = known.iter().map(|(file, _)| stem(file)).collect();
+    let hint = match crate::ids::nearest(name, ids.iter().map(String::as_str)) {
+        Some(near) => format!("; did you mean `{near}`?"),
+        None if ids.is_empty() => "; give a file's path, or a configuration with --config".to_owned(),
+        None => format!("; there are: {}", ids.join(", ")),
+    };
+    Err(LoadError::UnknownJourney { name: name.to_owned(), hint })
+}
+
+/// Whether a JOURNEY argument is a file rather than an id.
+pub fn is_path(name: &str) -> bool {
+    name.contains('/') || name.ends_with(".toml")
+}
+
+fn read(files: &Files, path: &Path) -> Result<String, LoadError> {
+    files.read(path).map_err(|error| LoadError::Unreadable { path: path.to_owned(), error })
+}
+
+fn read_daemon(file: &Arc<SourceFile>, path: &Path, request: &Request<'_>, findings: &Findings) -> Daemon {
+    let source = Source { file: Arc::clone(file), findings };
+    let document = source.parse(&file.text);
+    let table = source.open(document.get_ref(), 0..0, &config::TABLE);
+    let base = folder(path);
+    let secrets = match table.get(&config::SECRETS) {
+        Some(node) => match node.get_ref().as_table() {
+            Some(inner) => secrets::read(&TableReader { source: source.clone(), table: inner, span: node.span() }, base, &request.env),
+            None => {
+                source.wrong_type(node.span(), "`secrets`", "a table", node.get_ref());
+                Secrets::default()
+            }
+        },
+        None => Secrets::default(),
+    };
+    let (limits, max_body) = read_limits(&table);
+    let metrics = table.open(&config::METRICS, &metrics::TABLE);
+    Daemon {
+        listen: read_listen(&table),
+        limits,
+        max_body,
+        metrics: MetricsSettings {
+            step_histograms: metrics.as_ref().and_then(|t| t.boolean(&metrics::STEP_HISTOGRAMS)).unwrap_or(true),
+            max_series: metrics
+                .as_ref()
+                .and_then(|t| t.integer(&metrics::MAX_SERIES, 1..=i64::MAX))
+                .and_then(|n| u64::try_from(n).ok())
+                .unwrap_or(200_000),
+        },
+        location: table.id(&config::LOCATION).map_or_else(|| "local".to_owned(), |t| t.value),
+        defaults: table.get(&config::DEFAULTS).map(|node| parse_defaults(&source, node)).unwrap_or_default(),
+        secrets,
+        journeys: find_journeys(&table, base, request, path),
+    }
+}
+
+fn read_listen(table: &TableReader<'_, '_, '_>) -> SocketAddr {
+    let default = || DEFAULT_LISTEN.parse().unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0)));
+    let server = table.open(&config::SERVER, &server::TABLE);
+    let Some(text) = server.as_ref().and_then(|t| t.text(&server::LISTEN)) else { return default() };
+    text.value.parse().unwrap_or_else(|_| {
+        table.source.push(
+            table
+                .source
+                .error(text.span, format!("`{}` is not an address", text.value), format!("expected {}", server::LISTEN.expects))
+                .help("an IP address and a port; 0.0.0.0 is every IPv4 interface, [::] every one"),
+        );
+        default()
+    })
+}
+
+fn read_limits(table: &TableReader<'_, '_, '_>) -> (Limits, u64) {
+    let limits = table.open(&config::LIMITS, &limits::TABLE);
+    let count = |field: &'static crate::document::Field, default: usize| {
+        limits.as_ref().and_then(|t| t.integer(field, 1..=10_000)).and_then(|n| usize::try_from(n).ok()).unwrap_or(default)
+    };
+    let body = limits.as_ref().and_then(|t| t.size(&limits::BODY)).unwrap_or(4 << 20);
+    if body > MOST_BODY
+        && let Some(t) = &limits
+    {
+        t.source.push(t.source.error(t.key_span(&limits::BODY), "`body` is too large", "at most 64MiB"));
+    }
+    (Limits { concurrent_runs: count(&limits::CONCURRENT_RUNS, 64), per_host: count(&limits::PER_HOST, 8) }, body)
+}
+
+fn find_journeys(table: &TableReader<'_, '_, '_>, base: &Path, request: &Request<'_>, path: &Path) -> Vec<(PathBuf, PathBuf)> {
+    let mut out: Vec<(PathBuf, PathBuf)> = Vec::new();
+    let patterns = table.texts(&config::JOURNEYS).unwrap_or_default();
+    if table.get(&config::JOURNEYS).is_none() && request.select.is_none() && !path.as_os_str().is_empty() {
+        table.missing(&config::JOURNEYS, "the configuration", "for example journeys = [\"../journeys/*.toml\"], relative to this file");
+    }
+    for text in patterns {
+        let pattern = normalise(&base.join(&text.value));
+        let found = request.files.matching(&pattern);
+        let wild = text.value.contains(['*', '?', '[']);
+        match found {
+            Ok(paths) if paths.is_empty() && request.select.is_none() => {
+                let place = table.source.place(text.span);
+                table.source.push(if wild {
+                    Diagnostic::warning(place, format!("no file matches {}", pattern.display())).label("nothing here")
+                } else {
+                    Diagnostic::error(place, format!("there is no file {}", pattern.display())).label("not found")
+                });
+            }
+            Ok(paths) => {
+                let root = fixed_folder(&pattern);
+                for file in paths {
+                    if !out.iter().any(|(known, _)| *known == file) {
+                        out.push((file, root.clone()));
+                    }
+                }
+            }
+            Err(message) => table.source.push(table.source.error(text.span, "this pattern is not valid", message)),
+        }
+    }
+    out
+}
+
+fn load_journeys(request: &Request<'_>, daemon: &Daemon, findings: &Findings) -> Result<Vec<Arc<Journey>>, LoadError> {
+    let mut journeys: Vec<Arc<Journey>> = Vec::new();
+    let mut libraries: HashMap<PathBuf, FolderLibrary<'_>> = HashMap::new();
+    let mut defaults = daemon.defaults.clone();
+    if let Some(every) = request.every {
+        defaults.schedule = Some(crate::timetable::Timetable::Every(every));
+    }
+    let world = World {
+        defaults: &defaults,
+        env: &request.env,
+        secrets: &daemon.secrets.known,
+        unset: request.unset,
+        overrides: &request.overrides,
+        base_url: request.base_url.as_deref(),
+    };
+    let mut stems: BTreeMap<String, PathBuf> = BTreeMap::new();
+    for (path, root) in &daemon.journeys {
+        let text = read(request.files, path)?;
+        let name = normalise(path);
+        let file = SourceFile::new(name.display().to_string(), text);
+        let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+        let place = || Place { file: Arc::clone(&file), span: 0..0 };
+        let Some(id) = JourneyId::new(&stem) else {
+            findings.push(
+                Diagnostic::error(place(), format!("the file name `{stem}` is not a valid journey id"))
+                    .help(format!("rename the file: {ID_RULE}")),
+            );
+            continue;
+        };
+        if let Some(first) = stems.insert(stem, path.clone()) {
+            findings.push(Diagnostic::error(place(), format!("two journeys are called `{id}`")).help(format!("the other is {}", first.display())));
+            continue;
+        }
+        let real_root = request.files.real(root).map_err(|error| LoadError::Unreadable { path: root.clone(), error })?;
+        let library = libraries.entry(real_root.clone()).or_insert_with(|| FolderLibrary {
+            files: request.files,
+            root: real_root,
+            known: RefCell::default(),
+        });
+        let parsed = parse_journey(&file, findings);
+        if let Some(mut journey) = link(id, parsed, library, &world, findings) {
+            if let Some(every) = request.every {
+                journey.schedule = crate::timetable::Timetable::Every(every);
+            }
+            journeys.push(Arc::new(journey));
+        }
+    }
+    Ok(journeys)
+}

@@ -1,0 +1,43 @@
+//! The configuration: `journeyd.toml`, the journeys it names, the environment and secrets it draws on.
+//!
+//! The passes: [`files`] reads, [`load`] lowers the daemon's own file, then parses and links every journey, and
+//! answers with a complete [`Config`] or with everything that is wrong. A reload runs the same passes; nothing
+//! below imports this module, each part is handed its own settings.
+
+pub mod files;
+mod library;
+pub mod load;
+mod secrets;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::journey::Journey;
+use crate::metrics::MetricsSettings;
+use crate::runner::RunnerSettings;
+use crate::schedule::agenda::Limits;
+
+pub use load::{LoadError, Loaded, Request, is_path, load};
+
+/// Where a daemon listens unless told otherwise: outside the range that Prometheus exporters share
+/// (9100–9999), and on loopback until somebody decides to open it.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:15769";
+
+/// A complete, valid configuration.
+#[derive(Clone)]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub limits: Limits,
+    pub metrics: MetricsSettings,
+    pub journeys: Vec<Arc<Journey>>,
+    pub runner: RunnerSettings,
+}
+
+/// The configuration file to use: the one given, else the working directory's, else the system's.
+pub fn find(given: Option<&Path>) -> Option<PathBuf> {
+    if let Some(path) = given {
+        return Some(path.to_owned());
+    }
+    ["config/journeyd.toml", "/etc/journeyd/journeyd.toml"].into_iter().map(PathBuf::from).find(|p| p.is_file())
+}

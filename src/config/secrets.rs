@@ -1,0 +1,106 @@
+//! `[secrets]`: the only way in which a secret gets in.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::config::files::normalise;
+use crate::diag::Diagnostic;
+use crate::document::{TableReader, fields, in_file_order};
+use crate::ids::is_name;
+use crate::journey::template::NamedSecret;
+use crate::secret::{MIN_REDACTED_LEN, Redactor, Secret};
+
+fields!(secret, "a secret" {
+    ENV: "env", "the name of an environment variable";
+    FILE: "file", "the path of a file";
+    DEFAULT: "default", "a string";
+} planned { "credential" });
+
+/// A secret file may be a certificate bundle, not more.
+const MAX_FILE: u64 = 64 << 10;
+
+/// What `[secrets]` came to.
+#[derive(Default)]
+pub struct Secrets {
+    pub values: BTreeMap<String, NamedSecret>,
+    /// Every entry, and whether it has a value.
+    pub known: BTreeMap<String, bool>,
+}
+
+impl Secrets {
+    pub fn redactor(&self) -> Redactor {
+        Redactor::new(self.values.values().map(|s| (s.mask.as_str(), &s.value)))
+    }
+}
+
+/// Reads the table and the places it names. `base` is the configuration's folder.
+pub fn read(table: &TableReader<'_, '_, '_>, base: &Path, env: &BTreeMap<String, String>) -> Secrets {
+    let mut secrets = Secrets::default();
+    let source = &table.source;
+    for (key, node) in in_file_order(source, table.table) {
+        if !is_name(&key.value) {
+            source.push(source.error(key.span, format!("`{}` cannot name a secret", key.value), "expected letters, digits and _"));
+            continue;
+        }
+        if node.get_ref().is_str() {
+            source.push(
+                source
+                    .error(node.span(), format!("the secret `{}` stands in the configuration", key.value), "not here")
+                    .help(format!("say where it comes from: {} = {{ env = \"{}\" }}", key.value, key.value.to_uppercase())),
+            );
+            continue;
+        }
+        let Some(entry) = source.table(node, &secret::TABLE) else { continue };
+        secrets.known.insert(key.value.clone(), false);
+        let named_env = entry.string(&secret::ENV);
+        let file = entry.text(&secret::FILE);
+        let default = entry.string(&secret::DEFAULT);
+        if named_env.is_none() && file.is_none() && default.is_none() {
+            source.push(
+                source
+                    .error(key.span.clone(), format!("the secret `{}` has no source", key.value), "expected env or file")
+                    .help(format!("{} = {{ env = \"{}\" }}", key.value, key.value.to_uppercase())),
+            );
+            continue;
+        }
+        if named_env.is_some() && file.is_some() {
+            source.push(source.error(key.span.clone(), format!("the secret `{}` has two sources", key.value), "expected env or file"));
+        }
+        let from_env = named_env.as_ref().and_then(|name| env.get(name).cloned()).filter(|v| !v.is_empty());
+        let from_file = match &file {
+            Some(path) => match read_file(&normalise(&base.join(&path.value))) {
+                Ok(value) => Some(value),
+                Err(error) if default.is_none() => {
+                    source.push(
+                        Diagnostic::warning(source.place(path.span.clone()), format!("the secret file {} cannot be read", path.value))
+                            .label(error.to_string()),
+                    );
+                    None
+                }
+                Err(_) => None,
+            },
+            None => None,
+        };
+        let Some(value) = from_env.or(from_file).or(default) else { continue };
+        if value.len() < MIN_REDACTED_LEN {
+            source.push(
+                Diagnostic::warning(source.place(key.span), format!("the secret `{}` is shorter than {MIN_REDACTED_LEN} characters", key.value))
+                    .label("too short to be recognised in texts")
+                    .help("it cannot be masked by value where a target echoes it; use a longer one"),
+            );
+        }
+        secrets.known.insert(key.value.clone(), true);
+        let mask = named_env.unwrap_or_else(|| key.value.to_uppercase());
+        secrets.values.insert(key.value, NamedSecret { mask, value: Secret::new(&value) });
+    }
+    secrets
+}
+
+fn read_file(path: &Path) -> std::io::Result<String> {
+    let meta = std::fs::metadata(path)?;
+    if !meta.is_file() || meta.len() > MAX_FILE {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file of at most 64 KiB"));
+    }
+    let text = std::fs::read_to_string(path)?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}

@@ -1,0 +1,58 @@
+//! journeyd walks the paths that a site's users walk, on a schedule, and says what broke.
+//!
+//! ```text
+//!  config ─► schedule ─► runner ─►  RunReport  ─► pipeline ─► metrics ─► web
+//!  journey ─────────────┘            (the waist)      (alert · slo · incident · notify · store come in here)
+//! ```
+//!
+//! The modules below stand in the order of that flow. Arrows only point downward, and a test holds it
+//! (`tests/it/tidy.rs`):
+//!
+//! | layer | modules | may use |
+//! |---|---|---|
+//! | L0 words | clock, entropy, ids, quantity, secret, diag, document, timetable | std |
+//! | L1 nouns | journey, report | L0 |
+//! | L2 deciders, pure | schedule::agenda | L0–L1 |
+//! | L3 edges | schedule::driver, runner, metrics, web, demo | L0–L2 |
+//! | L4 | config: builds everyone's settings; nobody below imports it | L0–L3 |
+//! | L5 wiring | pipeline, app, telemetry, cli | all |
+//!
+//! Invariants, by what is absent:
+//! - No decision reads a clock: `now` is an argument. Only `clock` reads time, only `entropy` randomness, only
+//!   `config::files` the environment.
+//! - The runner never returns an error for a failing target: failure is data, in the report.
+//! - A report holds no captured value, no body and no secret; everything below the waist reads only reports.
+//! - Nothing that a user wrote is parsed after load.
+//! - No queue is unbounded.
+
+// Words.
+mod clock;
+mod diag;
+mod document;
+mod entropy;
+mod ids;
+mod quantity;
+mod secret;
+mod timetable;
+
+// What to do, and what was found.
+mod journey;
+mod report;
+
+// When.
+mod schedule;
+
+// Doing it, showing it.
+mod demo;
+mod metrics;
+mod runner;
+mod web;
+
+// From files.
+mod config;
+
+// The whole.
+mod app;
+pub mod cli;
+mod pipeline;
+mod telemetry;

@@ -1,0 +1,421 @@
+//! From numbers to metric families: names, help texts and labels, each written once.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Bucket, Counter, Gauge, Histogram as ProtoHistogram, LabelPair, Metric, MetricFamily, MetricType};
+
+use crate::clock::Timestamp;
+use crate::ids::JourneyKey;
+use crate::metrics::Tables;
+use crate::metrics::exposition::Exemplars;
+use crate::metrics::series::{Histogram, JourneySeries, StepSeries};
+use crate::report::{Fault, MissedReason, Phases, StatusClass};
+
+type Label<'a> = (&'a str, &'a str);
+
+/// A family: its name, type and help, and how its samples are found.
+struct Family {
+    name: &'static str,
+    kind: MetricType,
+    help: &'static str,
+    samples: fn(&Tables, &mut Samples),
+}
+
+/// Samples of one family on their way out.
+struct Samples {
+    kind: MetricType,
+    metrics: Vec<Metric>,
+}
+
+impl Samples {
+    #[expect(clippy::cast_precision_loss, reason = "Prometheus values are f64")]
+    fn count(&mut self, labels: &[Label<'_>], value: u64) {
+        self.value(labels, value as f64);
+    }
+
+    fn time(&mut self, labels: &[Label<'_>], at: Option<Timestamp>) {
+        self.maybe(labels, at.map(Timestamp::as_secs_f64));
+    }
+
+    fn maybe(&mut self, labels: &[Label<'_>], value: Option<f64>) {
+        if let Some(value) = value {
+            self.value(labels, value);
+        }
+    }
+
+    fn value(&mut self, labels: &[Label<'_>], value: f64) {
+        let mut metric = Metric::from_label(label_pairs(labels));
+        if self.kind == MetricType::COUNTER {
+            let mut counter = Counter::default();
+            counter.set_value(value);
+            metric.set_counter(counter);
+        } else {
+            let mut gauge = Gauge::default();
+            gauge.set_value(value);
+            metric.set_gauge(gauge);
+        }
+        self.metrics.push(metric);
+    }
+
+    fn histogram(&mut self, labels: &[Label<'_>], histogram: &Histogram) {
+        let mut out = ProtoHistogram::default();
+        let mut below = 0;
+        let mut buckets = Vec::with_capacity(histogram.bounds.len());
+        for (bound, count) in histogram.bounds.iter().zip(&histogram.counts) {
+            below += count;
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(*bound);
+            bucket.set_cumulative_count(below);
+            buckets.push(bucket);
+        }
+        out.set_bucket(buckets);
+        out.set_sample_count(histogram.count());
+        out.set_sample_sum(histogram.sum);
+        let mut metric = Metric::from_label(label_pairs(labels));
+        metric.set_histogram(out);
+        self.metrics.push(metric);
+    }
+}
+
+fn label_pairs(labels: &[Label<'_>]) -> Vec<LabelPair> {
+    labels
+        .iter()
+        .map(|(name, value)| {
+            let mut pair = LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value((*value).to_owned());
+            pair
+        })
+        .collect()
+}
+
+fn journey_labels<'a>(tables: &'a Tables, key: &'a JourneyKey) -> [Label<'a>; 3] {
+    [("journey", key.journey.as_str()), ("variant", key.variant_label()), ("location", &tables.location)]
+}
+
+fn with<'a, const N: usize>(labels: &[Label<'a>; N], more: &[Label<'a>]) -> Vec<Label<'a>> {
+    labels.iter().chain(more).copied().collect()
+}
+
+fn each_journey(tables: &Tables, mut visit: impl FnMut(&[Label<'_>; 3], &JourneySeries)) {
+    for (key, series) in &tables.journeys {
+        visit(&journey_labels(tables, key), series);
+    }
+}
+
+fn each_step(tables: &Tables, mut visit: impl FnMut(&[Label<'_>], &StepSeries)) {
+    each_journey(tables, |labels, journey| {
+        for (id, step) in &journey.steps {
+            visit(&with(labels, &[("step", id.as_str())]), step);
+        }
+    });
+}
+
+fn flag(up: bool) -> f64 {
+    if up { 1.0 } else { 0.0 }
+}
+
+const COUNTER: MetricType = MetricType::COUNTER;
+const GAUGE: MetricType = MetricType::GAUGE;
+const HISTOGRAM: MetricType = MetricType::HISTOGRAM;
+
+/// Every metric but `process_*`, in the order of the reference.
+static FAMILIES: &[Family] = &[
+    Family {
+        name: "journeyd_build_info",
+        kind: GAUGE,
+        help: "Constant 1; the version and source revision of this daemon.",
+        samples: |_, out| {
+            let revision = option_env!("JOURNEYD_REVISION").unwrap_or("unknown");
+            out.value(&[("version", env!("CARGO_PKG_VERSION")), ("revision", revision)], 1.0);
+        },
+    },
+    Family {
+        name: "journeyd_config_last_reload_successful",
+        kind: GAUGE,
+        help: "1 if the last attempt to load the configuration succeeded; on 0 the one before is in force.",
+        samples: |t, out| out.value(&[], flag(t.reload_ok)),
+    },
+    Family {
+        name: "journeyd_config_last_reload_success_timestamp_seconds",
+        kind: GAUGE,
+        help: "When the configuration in force was loaded.",
+        samples: |t, out| out.time(&[], t.reload_at),
+    },
+    Family {
+        name: "journeyd_journey_info",
+        kind: GAUGE,
+        help: "Constant 1; what is known of a journey, to be joined on journey.",
+        samples: |t, out| {
+            for journey in &t.infos {
+                let keys: Vec<String> = journey.labels.keys().map(|key| format!("label_{key}")).collect();
+                let mut labels: Vec<Label<'_>> = vec![
+                    ("journey", journey.id.as_str()),
+                    ("title", &journey.title),
+                    ("owner", journey.owner.as_deref().unwrap_or("")),
+                    ("severity", journey.severity.as_str()),
+                ];
+                labels.extend(keys.iter().map(String::as_str).zip(journey.labels.values().map(String::as_str)));
+                out.value(&labels, 1.0);
+            }
+        },
+    },
+    Family {
+        name: "journeyd_journey_enabled",
+        kind: GAUGE,
+        help: "0 if the journey is switched off by enabled = false.",
+        samples: |t, out| t.infos.iter().for_each(|j| out.value(&[("journey", j.id.as_str())], flag(j.enabled))),
+    },
+    Family {
+        name: "journeyd_journey_up",
+        kind: GAUGE,
+        help: "1 if the last run passed, 0 if it failed; runs that say nothing of the target leave it unchanged.",
+        samples: |t, out| each_journey(t, |l, j| out.maybe(l, j.up.map(flag))),
+    },
+    Family {
+        name: "journeyd_journey_runs_total",
+        kind: COUNTER,
+        help: "Runs that passed or failed.",
+        samples: |t, out| each_journey(t, |l, j| out.count(l, j.runs)),
+    },
+    Family {
+        name: "journeyd_journey_run_failures_total",
+        kind: COUNTER,
+        help: "Runs that failed.",
+        samples: |t, out| each_journey(t, |l, j| out.count(l, j.failures)),
+    },
+    Family {
+        name: "journeyd_journey_runs_errored_total",
+        kind: COUNTER,
+        help: "Runs that say nothing of the target, by what was wrong with journeyd or its surroundings.",
+        samples: |t, out| {
+            each_journey(t, |l, j| {
+                Fault::ALL.iter().zip(j.errored).for_each(|(fault, n)| out.count(&with(l, &[("reason", fault.as_str())]), n));
+            });
+        },
+    },
+    Family {
+        name: "journeyd_journey_runs_missed_total",
+        kind: COUNTER,
+        help: "Due runs that did not start.",
+        samples: |t, out| {
+            each_journey(t, |l, j| {
+                MissedReason::ALL.iter().zip(j.missed).for_each(|(why, n)| out.count(&with(l, &[("reason", why.as_str())]), n));
+            });
+        },
+    },
+    Family {
+        name: "journeyd_journey_maintenance_runs_total",
+        kind: COUNTER,
+        help: "Runs within a maintenance window; they count in neither runs nor failures.",
+        samples: |t, out| each_journey(t, |l, j| out.count(l, j.maintenance)),
+    },
+    Family {
+        name: "journeyd_journey_degraded_runs_total",
+        kind: COUNTER,
+        help: "Runs that passed, but slower than slo.latency.",
+        samples: |t, out| each_journey(t, |l, j| out.count(l, j.degraded)),
+    },
+    Family {
+        name: "journeyd_journey_duration_seconds",
+        kind: HISTOGRAM,
+        help: "Time of passed runs, all steps without cleanup.",
+        samples: |t, out| each_journey(t, |l, j| out.histogram(l, &j.duration)),
+    },
+    Family {
+        name: "journeyd_journey_last_duration_seconds",
+        kind: GAUGE,
+        help: "Time of the last run, passed or failed.",
+        samples: |t, out| each_journey(t, |l, j| out.maybe(l, j.last_duration)),
+    },
+    Family {
+        name: "journeyd_journey_last_run_timestamp_seconds",
+        kind: GAUGE,
+        help: "When the last passed or failed run ended.",
+        samples: |t, out| each_journey(t, |l, j| out.time(l, j.last_run)),
+    },
+    Family {
+        name: "journeyd_journey_last_success_timestamp_seconds",
+        kind: GAUGE,
+        help: "When the last passed run ended.",
+        samples: |t, out| each_journey(t, |l, j| out.time(l, j.last_success)),
+    },
+    Family {
+        name: "journeyd_journey_next_run_timestamp_seconds",
+        kind: GAUGE,
+        help: "When the next run is due.",
+        samples: |t, out| each_journey(t, |l, j| out.time(l, j.next_run)),
+    },
+    Family {
+        name: "journeyd_step_up",
+        kind: GAUGE,
+        help: "1 if the step passed when it last ran, 0 if it failed; unchanged while it is blocked.",
+        samples: |t, out| each_step(t, |l, s| out.maybe(l, s.up.map(flag))),
+    },
+    Family {
+        name: "journeyd_step_last_run_timestamp_seconds",
+        kind: GAUGE,
+        help: "When the step last ran.",
+        samples: |t, out| each_step(t, |l, s| out.time(l, s.last_run)),
+    },
+    Family {
+        name: "journeyd_step_http_status_code",
+        kind: GAUGE,
+        help: "Status of the last final response, 0 if there was none.",
+        samples: |t, out| each_step(t, |l, s| out.maybe(l, s.status.map(f64::from))),
+    },
+    Family {
+        name: "journeyd_step_response_size_bytes",
+        kind: GAUGE,
+        help: "Decoded body size of the last final response.",
+        samples: |t, out| {
+            each_step(t, |l, s| {
+                if let Some(size) = s.size {
+                    out.count(l, size);
+                }
+            });
+        },
+    },
+    Family {
+        name: "journeyd_step_duration_seconds",
+        kind: HISTOGRAM,
+        help: "Time of passed steps, redirects included.",
+        samples: |t, out| {
+            each_step(t, |l, s| {
+                if let Some(histogram) = &s.duration {
+                    out.histogram(l, histogram);
+                }
+            });
+        },
+    },
+    Family {
+        name: "journeyd_step_phase_duration_seconds",
+        kind: GAUGE,
+        help: "Where the time of the step's last run went, summed over redirects.",
+        samples: |t, out| {
+            each_step(t, |l, s| {
+                let Some(phases) = s.phases else { return };
+                for (name, value) in Phases::NAMES.iter().zip(phases.values()) {
+                    let labels: Vec<Label<'_>> = l.iter().copied().chain([("phase", *name)]).collect();
+                    out.value(&labels, value.as_secs_f64());
+                }
+            });
+        },
+    },
+    Family {
+        name: "journeyd_step_responses_total",
+        kind: COUNTER,
+        help: "Final responses by class of status; none is no response.",
+        samples: |t, out| {
+            each_step(t, |l, s| {
+                for (class, n) in StatusClass::ALL.iter().zip(s.responses) {
+                    let labels: Vec<Label<'_>> = l.iter().copied().chain([("class", class.as_str())]).collect();
+                    out.count(&labels, n);
+                }
+            });
+        },
+    },
+    Family {
+        name: "journeyd_step_failures_total",
+        kind: COUNTER,
+        help: "Failures of the step by reason.",
+        samples: |t, out| {
+            each_step(t, |l, s| {
+                for (reason, (n, _)) in &s.failures {
+                    let labels: Vec<Label<'_>> = l.iter().copied().chain([("reason", reason.as_str())]).collect();
+                    out.count(&labels, *n);
+                }
+            });
+        },
+    },
+    Family {
+        name: "journeyd_step_retries_total",
+        kind: COUNTER,
+        help: "Requests repeated by the step's retry setting.",
+        samples: |t, out| each_step(t, |l, s| out.count(l, s.retries)),
+    },
+    Family {
+        name: "journeyd_tls_earliest_cert_expiry_timestamp_seconds",
+        kind: GAUGE,
+        help: "Earliest end of validity in the certificate chain that the step's server last presented.",
+        samples: |t, out| each_step(t, |l, s| out.time(l, s.certificate_expires)),
+    },
+    Family {
+        name: "journeyd_scheduler_lag_seconds",
+        kind: HISTOGRAM,
+        help: "How long after its due time a run started.",
+        samples: |t, out| out.histogram(&[], &t.lag),
+    },
+    Family {
+        name: "journeyd_scheduler_last_tick_timestamp_seconds",
+        kind: GAUGE,
+        help: "When the scheduler last looked at its agenda.",
+        samples: |t, out| out.time(&[], t.last_tick),
+    },
+    Family {
+        name: "journeyd_runs_in_progress",
+        kind: GAUGE,
+        help: "Runs under way.",
+        samples: |t, out| out.count(&[], t.running as u64),
+    },
+];
+
+/// The names and types of all own metrics, for tests.
+#[cfg(test)]
+pub fn names() -> Vec<&'static str> {
+    FAMILIES.iter().map(|f| f.name).collect()
+}
+
+/// The bridge to the `prometheus` crate.
+pub struct Families {
+    tables: Arc<Mutex<Tables>>,
+    descriptions: Vec<Desc>,
+}
+
+impl Families {
+    pub fn new(tables: Arc<Mutex<Tables>>) -> Self {
+        let describe = |f: &Family| Desc::new(f.name.into(), f.help.into(), Vec::new(), std::collections::HashMap::new()).ok();
+        Self { tables, descriptions: FAMILIES.iter().filter_map(describe).collect() }
+    }
+}
+
+impl Collector for Families {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut out = Vec::with_capacity(FAMILIES.len());
+        for family in FAMILIES {
+            let mut samples = Samples { kind: family.kind, metrics: Vec::new() };
+            (family.samples)(&tables, &mut samples);
+            let mut proto = MetricFamily::default();
+            proto.set_name(family.name.to_owned());
+            proto.set_help(family.help.to_owned());
+            proto.set_field_type(family.kind);
+            proto.set_metric(samples.metrics);
+            out.push(proto);
+        }
+        out
+    }
+}
+
+/// Exemplars by family and labels; the crate's data model has no place for them.
+pub fn exemplars(tables: &Tables) -> Exemplars {
+    let mut out = Exemplars::default();
+    each_journey(tables, |labels, journey| {
+        out.add_buckets("journeyd_journey_duration_seconds", labels, &journey.duration.exemplars);
+    });
+    each_step(tables, |labels, step| {
+        if let Some(histogram) = &step.duration {
+            out.add_buckets("journeyd_step_duration_seconds", labels, &histogram.exemplars);
+        }
+        for (reason, (_, exemplar)) in &step.failures {
+            let labels: Vec<Label<'_>> = labels.iter().copied().chain([("reason", reason.as_str())]).collect();
+            out.add_buckets("journeyd_step_failures_total", &labels, std::slice::from_ref(&Some(exemplar.clone())));
+        }
+    });
+    out
+}

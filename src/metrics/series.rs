@@ -1,0 +1,190 @@
+//! The numbers of one journey and its steps, and how a report changes them. Pure.
+
+use std::collections::BTreeMap;
+
+use crate::clock::Timestamp;
+use crate::ids::StepId;
+use crate::report::{Failure, Fault, MissedReason, Outcome, Phases, Reason, RunReport, StatusClass, StepOutcome, StepReport};
+
+/// Whole journeys: boundaries at common objectives and time-outs, up to two minutes.
+pub const JOURNEY_BUCKETS: [f64; 15] = [0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 4.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0];
+/// Single steps: 1 ms to 30 s.
+pub const STEP_BUCKETS: [f64; 17] =
+    [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 4.0, 5.0, 10.0, 20.0, 30.0];
+/// Start lag: timers are exact to a millisecond, waiting for a slot ends at 30 s.
+pub const LAG_BUCKETS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
+
+/// A trace that stands for a number.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Exemplar {
+    pub trace_id: String,
+    pub value: f64,
+    pub at: Timestamp,
+}
+
+#[derive(Debug, Clone)]
+pub struct Histogram {
+    pub bounds: &'static [f64],
+    /// One per bound and one above them all; not cumulative.
+    pub counts: Vec<u64>,
+    pub sum: f64,
+    /// The latest of each bucket.
+    pub exemplars: Vec<Option<Exemplar>>,
+}
+
+impl Histogram {
+    pub fn new(bounds: &'static [f64]) -> Self {
+        let buckets = bounds.len() + 1;
+        Self { bounds, counts: vec![0; buckets], sum: 0.0, exemplars: vec![None; buckets] }
+    }
+
+    pub fn observe(&mut self, value: f64, exemplar: Option<Exemplar>) {
+        let bucket = self.bounds.partition_point(|bound| *bound < value);
+        self.counts[bucket] += 1;
+        self.sum += value;
+        if exemplar.is_some() {
+            self.exemplars[bucket] = exemplar;
+        }
+    }
+
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct JourneySeries {
+    /// The last Passed or Failed; Errored and Missed leave it.
+    pub up: Option<bool>,
+    pub runs: u64,
+    pub failures: u64,
+    pub errored: [u64; Fault::ALL.len()],
+    pub missed: [u64; MissedReason::ALL.len()],
+    pub maintenance: u64,
+    pub degraded: u64,
+    pub duration: Histogram,
+    pub last_duration: Option<f64>,
+    pub last_run: Option<Timestamp>,
+    pub last_success: Option<Timestamp>,
+    pub next_run: Option<Timestamp>,
+    pub steps: BTreeMap<StepId, StepSeries>,
+}
+
+impl Default for JourneySeries {
+    fn default() -> Self {
+        Self {
+            up: None,
+            runs: 0,
+            failures: 0,
+            errored: [0; Fault::ALL.len()],
+            missed: [0; MissedReason::ALL.len()],
+            maintenance: 0,
+            degraded: 0,
+            duration: Histogram::new(&JOURNEY_BUCKETS),
+            last_duration: None,
+            last_run: None,
+            last_success: None,
+            next_run: None,
+            steps: BTreeMap::new(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct StepSeries {
+    pub up: Option<bool>,
+    pub last_run: Option<Timestamp>,
+    /// 0 when there was no response.
+    pub status: Option<u16>,
+    pub size: Option<u64>,
+    pub duration: Option<Histogram>,
+    pub phases: Option<Phases>,
+    pub responses: [u64; StatusClass::ALL.len()],
+    pub failures: BTreeMap<Reason, (u64, Exemplar)>,
+    pub retries: u64,
+    pub certificate_expires: Option<Timestamp>,
+}
+
+impl JourneySeries {
+    /// Steps as the configuration has them now.
+    pub fn keep_steps<'a>(&mut self, steps: impl Iterator<Item = &'a StepId>, histograms: bool) {
+        let mut old = std::mem::take(&mut self.steps);
+        for id in steps {
+            let mut series = old.remove(id).unwrap_or_default();
+            series.duration = histograms.then(|| series.duration.take().unwrap_or_else(|| Histogram::new(&STEP_BUCKETS)));
+            self.steps.insert(id.clone(), series);
+        }
+    }
+
+    pub fn observe(&mut self, report: &RunReport) {
+        let seconds = report.duration.as_secs_f64();
+        let exemplar = |value| Exemplar { trace_id: report.trace_id.clone(), value, at: report.started_at };
+        let ended = report.started_at + report.duration;
+        match &report.outcome {
+            Outcome::Errored(fault) => self.errored[*fault as usize] += 1,
+            Outcome::Passed => {
+                self.up = Some(true);
+                self.runs += 1;
+                self.degraded += u64::from(report.degraded);
+                self.duration.observe(seconds, Some(exemplar(seconds)));
+                self.last_success = Some(ended);
+            }
+            Outcome::Failed(_) => {
+                self.up = Some(false);
+                self.runs += 1;
+                self.failures += 1;
+            }
+        }
+        if !matches!(report.outcome, Outcome::Errored(_)) {
+            self.last_duration = Some(seconds);
+            self.last_run = Some(ended);
+        }
+        // A clock step makes a failed step nobody's fault.
+        let excused = matches!(report.outcome, Outcome::Errored(_));
+        for step in report.steps.iter().chain(&report.cleanup) {
+            if let Some(series) = self.steps.get_mut(&step.id) {
+                series.observe(step, excused, ended, &exemplar);
+            }
+        }
+    }
+}
+
+impl StepSeries {
+    fn observe(&mut self, step: &StepReport, excused: bool, at: Timestamp, exemplar: &dyn Fn(f64) -> Exemplar) {
+        match &step.outcome {
+            StepOutcome::Blocked | StepOutcome::NotNeeded | StepOutcome::Errored { .. } => return,
+            StepOutcome::Failed(_) if excused => return,
+            StepOutcome::Passed => self.up = Some(true),
+            StepOutcome::Failed(Failure { reason, .. }) => {
+                self.up = Some(false);
+                let entry = self.failures.entry(*reason).or_insert_with(|| (0, exemplar(1.0)));
+                *entry = (entry.0 + 1, exemplar(1.0));
+            }
+        }
+        self.last_run = Some(at);
+        // A step that could not even be asked had no response of any class.
+        let status = step.exchange.as_ref().and_then(|e| e.status);
+        self.status = Some(status.unwrap_or(0));
+        self.responses[StatusClass::of(status) as usize] += 1;
+        let Some(exchange) = &step.exchange else { return };
+        self.size = Some(exchange.body_bytes);
+        self.phases = Some(exchange.phases);
+        self.certificate_expires = exchange.certificate_expires.or(self.certificate_expires);
+        if let (StepOutcome::Passed, Some(histogram)) = (&step.outcome, &mut self.duration) {
+            let seconds = exchange.duration.as_secs_f64();
+            histogram.observe(seconds, Some(exemplar(seconds)));
+        }
+    }
+}
+
+/// Series of one journey or variant, at most.
+pub const fn per_journey() -> u64 {
+    // up, runs, failures, maintenance, degraded, five gauges, info and enabled, and the histogram.
+    12 + (Fault::ALL.len() + MissedReason::ALL.len() + JOURNEY_BUCKETS.len() + 3) as u64
+}
+
+/// Series of one step. Failures by reason count as three: more reasons than that rarely occur at one step.
+pub const fn per_step(histograms: bool) -> u64 {
+    let fixed = 6 + Phases::NAMES.len() + StatusClass::ALL.len() + 3;
+    (fixed + if histograms { STEP_BUCKETS.len() + 3 } else { 0 }) as u64
+}

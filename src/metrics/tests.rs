@@ -1,0 +1,181 @@
+use super::*;
+use crate::diag::{Findings, SourceFile};
+use crate::ids::{JourneyId, StepId, VariantId};
+use crate::report::{Failure, Fault, Outcome, Phases, Reason, StepOutcome, StepReport};
+
+const SETTINGS: MetricsSettings = MetricsSettings { step_histograms: true, max_series: 1_000_000 };
+
+fn journey(id: &str, text: &str) -> Arc<Journey> {
+    let findings = Findings::default();
+    let file = crate::journey::parse::parse_journey(&SourceFile::new(format!("{id}.toml"), text), &findings);
+    let world = crate::journey::link::World {
+        defaults: &crate::journey::parse::Settings::default(),
+        env: &BTreeMap::new(),
+        secrets: &BTreeMap::new(),
+        unset: crate::diag::Gravity::Error,
+        overrides: &BTreeMap::new(),
+        base_url: None,
+    };
+    struct None_;
+    impl crate::journey::link::Library for None_ {
+        fn fragment(
+            &self,
+            _: &Arc<SourceFile>,
+            _: &crate::document::Text,
+            _: &Findings,
+        ) -> Option<Arc<crate::journey::parse::FragmentFile>> {
+            None
+        }
+    }
+    let linked = crate::journey::link::link(JourneyId::new(id).unwrap(), file, &None_, &world, &findings);
+    Arc::new(linked.unwrap_or_else(|| panic!("{:?}", findings.into_sorted())))
+}
+
+fn step_report(id: &str, outcome: StepOutcome, status: Option<u16>) -> StepReport {
+    let mut exchange = crate::runner::blank_exchange("GET", "http://h/".into(), "r".into());
+    exchange.status = status;
+    exchange.duration = Duration::from_millis(30);
+    exchange.phases = Phases { processing: Duration::from_millis(20), transfer: Duration::from_millis(10), ..Phases::default() };
+    StepReport { id: StepId::new(id).unwrap(), outcome, exchange: Some(exchange) }
+}
+
+fn report(journey: &str, variant: Option<&str>, outcome: Outcome, steps: Vec<StepReport>) -> RunReport {
+    RunReport {
+        run_id: "run".into(),
+        key: JourneyKey {
+            journey: JourneyId::new(journey).unwrap(),
+            variant: variant.map(|v| VariantId::new(v).unwrap()),
+        },
+        location: "local".into(),
+        scheduled_at: Timestamp::from_secs(1000),
+        started_at: Timestamp::from_secs(1000),
+        duration: Duration::from_millis(300),
+        outcome,
+        degraded: false,
+        trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".into(),
+        steps,
+        cleanup: vec![],
+    }
+}
+
+fn failed(reason: Reason) -> StepOutcome {
+    StepOutcome::Failed(Failure {
+        reason,
+        kind: "x",
+        subject: String::new(),
+        expected: String::new(),
+        got: String::new(),
+        place: String::new(),
+    })
+}
+
+fn text(metrics: &Metrics, format: Format) -> String {
+    String::from_utf8(metrics.render(format)).unwrap()
+}
+
+fn value(text: &str, series: &str) -> Option<String> {
+    let line = text.lines().find(|l| l.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;
+    line[series.len() + 1..].split(' ').next().map(str::to_owned)
+}
+
+#[test]
+fn series_that_differ_only_in_where_the_labels_split_stay_apart() {
+    // The trap: the crate's own Vec types merge these.
+    let step = |id: &str| format!("base_url = \"http://h\"\n[[steps]]\nid = \"{id}\"\nrequest = \"GET /\"\n");
+    let (a, b) = (journey("checkout", &step("1pay")), journey("checkout1", &step("pay")));
+    let metrics = Metrics::new(SETTINGS);
+    metrics.configure(&[a, b], "local", SETTINGS, Timestamp::from_secs(1));
+    metrics.observe(&report("checkout", None, Outcome::Passed, vec![step_report("1pay", StepOutcome::Passed, Some(200))]));
+    let text = text(&metrics, Format::Text);
+    let series = |journey: &str, step: &str| {
+        format!("journeyd_step_responses_total{{journey=\"{journey}\",variant=\"\",location=\"local\",step=\"{step}\",class=\"2xx\"}}")
+    };
+    assert_eq!(value(&text, &series("checkout", "1pay")).as_deref(), Some("1"), "{text}");
+    assert_eq!(value(&text, &series("checkout1", "pay")).as_deref(), Some("0"));
+}
+
+#[test]
+fn each_outcome_moves_its_own_numbers() {
+    let j = journey("j", "base_url = \"http://h\"\n[[steps]]\nid = \"s\"\nrequest = \"GET /\"\n[[steps]]\nid = \"t\"\nrequest = \"GET /\"\n");
+    let metrics = Metrics::new(SETTINGS);
+    metrics.configure(&[j], "local", SETTINGS, Timestamp::from_secs(1));
+    let j = "journey=\"j\",variant=\"\",location=\"local\"";
+    let before = text(&metrics, Format::Text);
+    assert_eq!(value(&before, &format!("journeyd_journey_runs_total{{{j}}}")).as_deref(), Some("0"));
+    assert!(!before.contains("journeyd_journey_up{"), "absent until the first run");
+
+    let passed = || step_report("s", StepOutcome::Passed, Some(200));
+    metrics.observe(&report("j", None, Outcome::Passed, vec![passed(), step_report("t", StepOutcome::Passed, Some(204))]));
+    metrics.observe(&report("j", None, Outcome::Failed(Reason::Http5xx), vec![step_report("s", failed(Reason::Http5xx), Some(500)), StepReport::without_request(StepId::new("t").unwrap(), StepOutcome::Blocked)]));
+    metrics.observe(&report("j", None, Outcome::Errored(Fault::Fds), vec![]));
+    metrics.missed(&JourneyKey { journey: JourneyId::new("j").unwrap(), variant: None }, MissedReason::Overlap);
+    let after = text(&metrics, Format::Text);
+    let step = |id: &str| format!("{j},step=\"{id}\"");
+    for (series, want) in [
+        (format!("journeyd_journey_up{{{j}}}"), "0"),
+        (format!("journeyd_journey_runs_total{{{j}}}"), "2"),
+        (format!("journeyd_journey_run_failures_total{{{j}}}"), "1"),
+        (format!("journeyd_journey_runs_errored_total{{{j},reason=\"fds\"}}"), "1"),
+        (format!("journeyd_journey_runs_missed_total{{{j},reason=\"overlap\"}}"), "1"),
+        (format!("journeyd_journey_duration_seconds_count{{{j}}}"), "1"),
+        (format!("journeyd_step_up{{{}}}", step("s")), "0"),
+        // Blocked: as it was.
+        (format!("journeyd_step_up{{{}}}", step("t")), "1"),
+        (format!("journeyd_step_http_status_code{{{}}}", step("t")), "204"),
+        (format!("journeyd_step_responses_total{{{},class=\"5xx\"}}", step("s")), "1"),
+        (format!("journeyd_step_failures_total{{{},reason=\"http_5xx\"}}", step("s")), "1"),
+        (format!("journeyd_step_duration_seconds_count{{{}}}", step("s")), "1"),
+        (format!("journeyd_step_phase_duration_seconds{{{},phase=\"processing\"}}", step("s")), "0.02"),
+    ] {
+        assert_eq!(value(&after, &series).as_deref(), Some(want), "{series}\n{after}");
+    }
+}
+
+#[test]
+fn both_formats_show_the_same_series() {
+    let j = journey("j", "base_url = \"http://h\"\n[[steps]]\nid = \"s\"\nrequest = \"GET /\"\n");
+    let metrics = Metrics::new(SETTINGS);
+    metrics.configure(&[j], "local", SETTINGS, Timestamp::from_secs(1));
+    metrics.observe(&report("j", None, Outcome::Passed, vec![step_report("s", StepOutcome::Passed, Some(200))]));
+    let names = |text: &str| -> Vec<String> {
+        let mut names: Vec<String> = text.lines().filter(|l| !l.starts_with('#')).map(|l| l[..l.rfind('}').map_or_else(|| l.find(' ').unwrap(), |_| l.find("} ").map_or(l.len(), |i| i + 1))].to_owned()).collect();
+        names.sort();
+        names
+    };
+    let (plain, open) = (text(&metrics, Format::Text), text(&metrics, Format::OpenMetrics));
+    assert_eq!(names(&plain), names(&open));
+    assert!(open.ends_with("# EOF\n") && !plain.contains("# EOF"));
+    assert!(open.contains("# TYPE journeyd_journey_runs counter"), "{open}");
+    assert!(plain.contains("# TYPE journeyd_journey_runs_total counter"));
+    let exemplar = "le=\"0.5\"} 1 # {trace_id=\"4bf92f3577b34da6a3ce929d0e0e4736\"} 0.3 1000.000";
+    assert!(open.contains(exemplar), "{open}");
+    assert!(!plain.contains("trace_id"));
+}
+
+#[test]
+fn a_reload_keeps_numbers_of_what_stays_and_ends_series_of_what_leaves() {
+    let text_of = "base_url = \"http://h\"\n[[steps]]\nid = \"s\"\nrequest = \"GET /\"\n";
+    let (a, b) = (journey("a", text_of), journey("b", text_of));
+    let metrics = Metrics::new(SETTINGS);
+    metrics.configure(&[Arc::clone(&a), b], "local", SETTINGS, Timestamp::from_secs(1));
+    metrics.observe(&report("a", None, Outcome::Passed, vec![]));
+    metrics.reload_failed();
+    assert_eq!(value(&text(&metrics, Format::Text), "journeyd_config_last_reload_successful").as_deref(), Some("0"));
+    metrics.configure(&[a], "local", SETTINGS, Timestamp::from_secs(2));
+    let after = text(&metrics, Format::Text);
+    assert_eq!(value(&after, "journeyd_journey_runs_total{journey=\"a\",variant=\"\",location=\"local\"}").as_deref(), Some("1"));
+    assert!(!after.contains("journey=\"b\""));
+    assert_eq!(value(&after, "journeyd_config_last_reload_successful").as_deref(), Some("1"));
+    assert_eq!(value(&after, "journeyd_config_last_reload_success_timestamp_seconds").as_deref(), Some("2"));
+}
+
+#[test]
+fn the_series_budget_counts_what_a_scrape_shows() {
+    let j = journey("j", "base_url = \"http://h\"\n[[steps]]\nid = \"s\"\nrequest = \"GET /\"\n[[steps]]\nid = \"t\"\nrequest = \"GET /\"\n");
+    let metrics = Metrics::new(SETTINGS);
+    metrics.configure(&[Arc::clone(&j)], "local", SETTINGS, Timestamp::from_secs(1));
+    metrics.observe(&report("j", None, Outcome::Passed, vec![step_report("s", StepOutcome::Passed, Some(200)), step_report("t", StepOutcome::Passed, Some(200))]));
+    let shown = text(&metrics, Format::Text).lines().filter(|l| l.contains("journey=\"j\"")).count() as u64;
+    let budget = series_needed(&[j], SETTINGS);
+    assert!((shown..=shown + 12).contains(&budget), "shown {shown}, budgeted {budget}");
+}

@@ -1,0 +1,107 @@
+//! The one line that repeats a request, with secrets as shell variables.
+
+use crate::secret::{Piece, Redactor};
+
+/// What the line says.
+pub struct CurlLine<'a> {
+    pub method: &'a http::Method,
+    pub url: &'a str,
+    pub headers: &'a [(String, String)],
+    pub body: CurlBody<'a>,
+    pub sends_cookies: bool,
+    pub follows: bool,
+}
+
+pub enum CurlBody<'a> {
+    None,
+    Form(&'a [(String, String)]),
+    Raw(&'a str),
+}
+
+impl CurlLine<'_> {
+    /// Safe to paste into a POSIX shell whatever the target or the secrets contain.
+    pub fn render(&self, redactor: &Redactor) -> String {
+        let mut out = vec!["curl".to_owned(), "-sS".to_owned(), "-i".to_owned()];
+        if self.follows {
+            out.push("-L".to_owned());
+        }
+        let has_body = !matches!(self.body, CurlBody::None);
+        match self.method.as_str() {
+            "GET" if !has_body => {}
+            "POST" if has_body => {}
+            "HEAD" => out.push("--head".to_owned()),
+            other => out.push(format!("-X {other}")),
+        }
+        out.push(quote(self.url, redactor));
+        for (name, value) in self.headers {
+            out.push(format!("-H {}", quote(&format!("{name}: {value}"), redactor)));
+        }
+        if self.sends_cookies {
+            out.push("-b \"$JOURNEYD_COOKIE\"".to_owned());
+        }
+        match &self.body {
+            CurlBody::None => {}
+            CurlBody::Form(fields) => {
+                out.extend(fields.iter().map(|(name, value)| format!("--data-urlencode {}", quote(&format!("{name}={value}"), redactor))));
+            }
+            CurlBody::Raw(text) => out.push(format!("--data-raw {}", quote(text, redactor))),
+        }
+        out.join(" ")
+    }
+}
+
+/// Single quotes for text, double quotes around the variables that stand for secrets.
+fn quote(text: &str, redactor: &Redactor) -> String {
+    let mut out = String::new();
+    for piece in redactor.split(text) {
+        match piece {
+            Piece::Masked(name) => out.push_str(&format!("\"${name}\"")),
+            Piece::Text(text) => {
+                // One line, and nothing that a terminal would act on.
+                let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+                out.push('\'');
+                out.push_str(&text.replace('\'', "'\\''"));
+                out.push('\'');
+            }
+        }
+    }
+    if out.is_empty() { "''".to_owned() } else { out }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    #[test]
+    fn the_line_is_one_shell_line_with_secrets_as_variables() {
+        let secret = Secret::new("it's secret");
+        let redactor = Redactor::new([("SHOP_PASSWORD", &secret)]);
+        let fields = [("user".to_owned(), "o'neil".to_owned()), ("password".to_owned(), "it's secret".to_owned())];
+        let line = CurlLine {
+            method: &http::Method::POST,
+            url: "http://h/login?a=1&b=2",
+            headers: &[("Accept-Language".to_owned(), "en".to_owned())],
+            body: CurlBody::Form(&fields),
+            sends_cookies: true,
+            follows: true,
+        };
+        assert_eq!(
+            line.render(&redactor),
+            "curl -sS -i -L 'http://h/login?a=1&b=2' -H 'Accept-Language: en' -b \"$JOURNEYD_COOKIE\" \
+             --data-urlencode 'user=o'\\''neil' --data-urlencode 'password='\"$SHOP_PASSWORD\""
+        );
+    }
+
+    #[test]
+    fn methods_are_named_only_where_curl_would_choose_another() {
+        let line = |method: http::Method, body| {
+            CurlLine { method: &method, url: "http://h/", headers: &[], body, sends_cookies: false, follows: false }
+                .render(&Redactor::default())
+        };
+        assert_eq!(line(http::Method::GET, CurlBody::None), "curl -sS -i 'http://h/'");
+        assert_eq!(line(http::Method::DELETE, CurlBody::None), "curl -sS -i -X DELETE 'http://h/'");
+        assert_eq!(line(http::Method::POST, CurlBody::None), "curl -sS -i -X POST 'http://h/'");
+        assert_eq!(line(http::Method::POST, CurlBody::Raw("a\nb")), "curl -sS -i 'http://h/' --data-raw 'a b'");
+    }
+}

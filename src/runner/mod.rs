@@ -1,0 +1,28 @@
+//! Runs journeys as a visitor would: new connections a run, cookies and connections kept within it.
+//!
+//! ```text
+//!  journey.rs   the run: vars, step loop, deadlines, blocked steps, cleanup   ─► RunReport
+//!  step.rs      one step: render, redirects, captures, assertions             ─► StepReport
+//!  transport.rs one request: send, bounded body, phases                       ─► Exchange | Broken
+//!  classify.rs  an error chain ─► reason and kind, or our own fault (pure)
+//! ```
+//!
+//! A failing target is data: nothing here returns `Err` for one. The transport's interface is plain values, so
+//! that another HTTP client can take reqwest's place in one module.
+
+mod classify;
+mod cookies;
+mod curl;
+mod inspect;
+mod journey;
+mod judge;
+mod resolver;
+mod step;
+mod timing;
+mod tls;
+mod transport;
+
+#[cfg(test)]
+pub use journey::blank_exchange;
+pub use journey::{Order, Runner, RunnerSettings, Stops};
+pub use tls::RootsProblem;

@@ -1,0 +1,80 @@
+//! Logs: to stderr, redacted on the way out, whoever wrote them.
+
+use std::io::{self, IsTerminal as _, Write};
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::secret::redact_for_sinks;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Short lines for people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+/// Starts logging and routes panics into it. Dependencies never log below warnings: their debug lines print
+/// headers.
+pub fn init(level: LogLevel, format: LogFormat) {
+    let word = match level {
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+    };
+    let others = if level == LogLevel::Error { "error" } else { "warn" };
+    // hickory warns of every failing server; the runner tells what matters of it.
+    let filter = EnvFilter::new(format!("{others},journeyd={word},hickory_resolver=error,hickory_net=error,hickory_proto=error"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(RedactedStderr);
+    match format {
+        LogFormat::Text => builder.with_target(false).with_ansi(io::stderr().is_terminal()).compact().init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(|l| format!("{}:{}", l.file(), l.line())).unwrap_or_default();
+        let message = info.payload_as_str().unwrap_or("no message");
+        tracing::error!(place, message, "journeyd has a bug here: it panicked. Please report it.");
+    }));
+}
+
+struct RedactedStderr;
+
+impl<'a> MakeWriter<'a> for RedactedStderr {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line(Vec::with_capacity(256))
+    }
+}
+
+/// One event's text; written as a whole once complete, so that no secret is split over two writes.
+pub struct Line(Vec<u8>);
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let text = redact_for_sinks(&String::from_utf8_lossy(&self.0));
+        // A log that cannot be written must not stop the monitor.
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+}

@@ -1,0 +1,86 @@
+//! The daemon's HTTP side: metrics and health.
+
+pub mod listener;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, Response, StatusCode, header};
+use axum::response::{Html, IntoResponse};
+use axum::routing::get;
+
+use crate::metrics::Metrics;
+use crate::metrics::exposition::Format;
+
+/// Whether traffic may rely on this daemon.
+#[derive(Default)]
+pub struct Health {
+    ready: AtomicBool,
+    draining: AtomicBool,
+}
+
+impl Health {
+    /// Configuration loaded, listener bound. No target and no receiver is waited for.
+    pub fn set_ready(&self) {
+        self.ready.store(true, Ordering::Release);
+    }
+
+    pub fn set_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    fn problem(&self) -> Option<&'static str> {
+        if self.draining.load(Ordering::Acquire) {
+            Some("shutting down")
+        } else if self.ready.load(Ordering::Acquire) {
+            None
+        } else {
+            Some("starting")
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Shared {
+    metrics: Metrics,
+    health: Arc<Health>,
+}
+
+/// Every route.
+pub fn router(metrics: Metrics, health: Arc<Health>) -> Router {
+    Router::new()
+        .route("/", get(landing))
+        .route("/metrics", get(scrape))
+        .route("/-/healthy", get(|| async { "healthy\n" }))
+        .route("/-/ready", get(ready))
+        .with_state(Shared { metrics, health })
+}
+
+async fn landing() -> Html<&'static str> {
+    Html(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>journeyd</title>\
+         <h1>journeyd</h1><ul><li><a href=\"/metrics\">/metrics</a> for Prometheus</li>\
+         <li><a href=\"/-/healthy\">/-/healthy</a> the process lives</li>\
+         <li><a href=\"/-/ready\">/-/ready</a> it has a configuration and runs journeys</li></ul></html>",
+    )
+}
+
+async fn ready(State(shared): State<Shared>) -> (StatusCode, String) {
+    match shared.health.problem() {
+        None => (StatusCode::OK, "ready\n".to_owned()),
+        Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {problem}\n")),
+    }
+}
+
+async fn scrape(State(shared): State<Shared>, headers: HeaderMap) -> Response<Body> {
+    let accept: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect();
+    let format = Format::negotiate(&accept.join(","));
+    // Off the threads that run journeys: a big exposition would show up in their latencies.
+    match tokio::task::spawn_blocking(move || shared.metrics.render(format)).await {
+        Ok(body) => ([(header::CONTENT_TYPE, format.content_type())], body).into_response(),
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n").into_response(),
+    }
+}
