@@ -56,7 +56,12 @@ pub struct App {
 
 impl App {
     /// Starts everything. `listener` is bound already, so that a taken port is the caller's to report.
-    pub async fn start(config: &Config, runner: Runner, listener: TcpListener, watcher: Option<mpsc::Sender<Input>>) -> Self {
+    pub async fn start(
+        config: &Config,
+        runner: Runner,
+        listener: TcpListener,
+        watcher: Option<mpsc::Sender<Input>>,
+    ) -> Self {
         crate::secret::install_for_sinks(config.runner.redactor.clone());
         let metrics = Metrics::new(config.metrics);
         metrics.configure(&config.journeys, &config.runner.location, config.metrics, now());
@@ -81,9 +86,22 @@ impl App {
         let stop_driver = CancellationToken::new();
         let driver = tokio::spawn(drive(Agenda::new(config.limits), received, hands, stop_driver.clone()));
         let stop_server = CancellationToken::new();
-        let server = tokio::spawn(listener::serve(listener, router(metrics.clone(), Arc::clone(&health)), stop_server.clone()));
+        let server =
+            tokio::spawn(listener::serve(listener, router(metrics.clone(), Arc::clone(&health)), stop_server.clone()));
 
-        let app = Self { metrics, health, current, commands, stops, stop_driver, stop_server, runs, driver, pipeline, server };
+        let app = Self {
+            metrics,
+            health,
+            current,
+            commands,
+            stops,
+            stop_driver,
+            stop_server,
+            runs,
+            driver,
+            pipeline,
+            server,
+        };
         app.schedule(config).await;
         app.health.set_ready();
         app
@@ -116,7 +134,10 @@ impl App {
         self.stops.steps.cancel();
         self.runs.close();
         if tokio::time::timeout(cleanup, self.runs.wait()).await.is_err() {
-            tracing::warn!(runs = self.runs.len(), "cleanup took too long and was cut off; check for left-over test data.");
+            tracing::warn!(
+                runs = self.runs.len(),
+                "cleanup took too long and was cut off; check for left-over test data."
+            );
             self.stops.cleanup.cancel();
             let _ = tokio::time::timeout(Duration::from_secs(1), self.runs.wait()).await;
         }
@@ -169,7 +190,9 @@ impl Hands for AppHands {
 
     fn missed(&mut self, key: JourneyKey, scheduled_at: Timestamp, reason: MissedReason) {
         // Bounded like everything; when the pipeline is that far behind, the count still holds.
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.reports.try_send(Input::Missed { key: key.clone(), scheduled_at, reason }) {
+        if let Err(mpsc::error::TrySendError::Full(_)) =
+            self.reports.try_send(Input::Missed { key: key.clone(), scheduled_at, reason })
+        {
             self.metrics.missed(&key, reason);
         }
     }

@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
@@ -15,11 +15,26 @@ use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 pub struct SourceFile {
     pub name: String,
     pub text: String,
+    /// The text as it may be shown, once something in it turned out to be a secret.
+    shown: OnceLock<String>,
 }
 
 impl SourceFile {
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
-        Arc::new(Self { name: name.into(), text: text.into() })
+        Arc::new(Self { name: name.into(), text: text.into(), shown: OnceLock::new() })
+    }
+
+    /// Keeps `spans` out of every diagnostic: a line is shown whole, whatever the caret points at. Once per file.
+    pub fn hide(&self, spans: &[Span]) {
+        let mut bytes = self.text.clone().into_bytes();
+        for span in spans {
+            bytes[span.clone()].fill(b'*');
+        }
+        let _ = self.shown.set(String::from_utf8_lossy(&bytes).into_owned());
+    }
+
+    fn shown(&self) -> &str {
+        self.shown.get().unwrap_or(&self.text)
     }
 
     /// One-based line and column (in characters) of a byte offset.
@@ -105,12 +120,12 @@ impl Diagnostic {
             Gravity::Error => Level::ERROR.primary_title(&self.message),
             Gravity::Warning => Level::WARNING.primary_title(&self.message),
         };
-        let text = &self.place.file.text;
+        let text = self.place.file.shown();
         let clamp = |span: &Span| {
             let end = span.end.min(text.len());
             span.start.min(end)..end
         };
-        let mut snippet = Snippet::source(text.as_str())
+        let mut snippet = Snippet::source(text)
             .path(self.place.file.name.as_str())
             .annotation(AnnotationKind::Primary.span(clamp(&self.place.span)).label(self.label.as_str()));
         if let Some((span, label)) = &self.other {
@@ -188,7 +203,10 @@ mod tests {
     fn a_diagnostic_shows_place_caret_expectation_and_help() {
         let file = SourceFile::new("j.toml", "title = \"x\"\nlabels = 3\n");
         let place = Place { file, span: 21..22 };
-        let text = Diagnostic::error(place, "`labels` has the wrong type").label("expected a table").help("write it so").render(false);
+        let text = Diagnostic::error(place, "`labels` has the wrong type")
+            .label("expected a table")
+            .help("write it so")
+            .render(false);
         assert!(text.contains("error: `labels` has the wrong type"), "{text}");
         assert!(text.contains("j.toml:2:10"), "{text}");
         assert!(text.contains("^ expected a table"), "{text}");

@@ -161,7 +161,12 @@ fn toml_help(text: &str, span: &Span, message: &str) -> Option<String> {
     }
     if let Some((key, value)) = line.split_once('=') {
         let value = value.trim();
-        if !value.is_empty() && !value.starts_with(['"', '\'', '[', '{', '+', '-']) && !value.as_bytes()[0].is_ascii_digit() && value != "true" && value != "false" {
+        if !value.is_empty()
+            && !value.starts_with(['"', '\'', '[', '{', '+', '-'])
+            && !value.as_bytes()[0].is_ascii_digit()
+            && value != "true"
+            && value != "false"
+        {
             return Some(format!("text needs quotes: {} = \"{value}\"", key.trim()));
         }
         if value.matches('"').count() % 2 == 1 {
@@ -330,13 +335,16 @@ impl<'f, 'i, 't> TableReader<'f, 'i, 't> {
             self.wrong(field, node);
             return None;
         };
-        let texts: Vec<Text> = list.iter().filter_map(|item| {
-            let text = as_text(&self.source, item);
-            if text.is_none() {
-                self.wrong(field, item);
-            }
-            text
-        }).collect();
+        let texts: Vec<Text> = list
+            .iter()
+            .filter_map(|item| {
+                let text = as_text(&self.source, item);
+                if text.is_none() {
+                    self.wrong(field, item);
+                }
+                text
+            })
+            .collect();
         Some(texts)
     }
 
@@ -411,11 +419,8 @@ pub fn as_float(value: &DeValue<'_>) -> Option<f64> {
 }
 
 fn suggest_id(text: &str) -> Option<String> {
-    let tidy: String = text
-        .to_lowercase()
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' })
-        .collect();
+    let tidy: String =
+        text.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' }).collect();
     let tidy = tidy.trim_matches(['-', '_']);
     is_id(tidy).then(|| format!("for example `{tidy}`; the readable name belongs in `title`"))
 }

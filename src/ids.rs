@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 /// What every id looks like, for messages.
-pub const ID_RULE: &str = "lower-case letters, digits, `-` and `_`, starting with a letter or digit, at most 63 characters";
+pub const ID_RULE: &str =
+    "lower-case letters, digits, `-` and `_`, starting with a letter or digit, at most 63 characters";
 
 /// Whether `text` matches `^[a-z0-9][a-z0-9_-]{0,62}$`.
 pub fn is_id(text: &str) -> bool {

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use crate::clock::Timestamp;
 use crate::ids::JourneyKey;
 use crate::metrics::Metrics;
-use crate::report::{MissedReason, Outcome, RunReport, StepOutcome};
+use crate::report::{Fault, MissedReason, Outcome, RunReport, StepOutcome};
 
 /// Everything that can happen.
 pub enum Input {
@@ -54,7 +54,8 @@ impl Pipeline {
 
 /// One line per run; only what did not pass gets above debug.
 fn log_run(report: &RunReport) {
-    let (journey, trace_id, duration) = (&report.key, &report.trace_id, crate::quantity::show_duration(report.duration));
+    let (journey, trace_id, duration) =
+        (&report.key, &report.trace_id, crate::quantity::show_duration(report.duration));
     let step = report.culprit();
     let request_id = step.and_then(|s| s.exchange.as_ref()).map_or("", |e| e.request_id.as_str());
     match (&report.outcome, step.map(|s| (&s.id, &s.outcome))) {
@@ -64,10 +65,13 @@ fn log_run(report: &RunReport) {
             tracing::warn!(%journey, %step, %reason, %subject, %expected, %got, %request_id, %trace_id, %duration, "failed.");
         }
         (Outcome::Failed(reason), _) => tracing::warn!(%journey, %reason, %trace_id, %duration, "failed."),
+        (Outcome::Errored(Fault::Shutdown), _) => tracing::debug!(%journey, %trace_id, "cut off by the shutdown."),
         (Outcome::Errored(fault), Some((step, StepOutcome::Errored { detail, .. }))) => {
             tracing::error!(%journey, %step, %fault, %detail, %trace_id, "the run says nothing of the target.");
         }
-        (Outcome::Errored(fault), _) => tracing::error!(%journey, %fault, %trace_id, "the run says nothing of the target."),
+        (Outcome::Errored(fault), _) => {
+            tracing::error!(%journey, %fault, %trace_id, "the run says nothing of the target.");
+        }
     }
     for step in &report.cleanup {
         if let StepOutcome::Failed(failure) = &step.outcome {

@@ -60,6 +60,7 @@ pub fn show_duration(duration: Duration) -> String {
         0..1_000 => format!("{micros} µs"),
         1_000..10_000 => format!("{:.1} ms", duration.as_secs_f64() * 1e3),
         10_000..1_000_000 => format!("{:.0} ms", duration.as_secs_f64() * 1e3),
+        1_000_000..60_000_000 if micros % 1_000_000 == 0 => format!("{} s", duration.as_secs()),
         1_000_000..60_000_000 => format!("{:.2} s", duration.as_secs_f64()),
         _ => {
             let secs = duration.as_secs();
@@ -119,9 +120,14 @@ mod tests {
 
     #[test]
     fn shown_durations_keep_three_digits() {
-        for (micros, text) in
-            [(700, "700 µs"), (1_540, "1.5 ms"), (42_300, "42 ms"), (2_500_000, "2.50 s"), (90_000_000, "1m30s")]
-        {
+        for (micros, text) in [
+            (700, "700 µs"),
+            (1_540, "1.5 ms"),
+            (42_300, "42 ms"),
+            (2_500_000, "2.50 s"),
+            (10_000_000, "10 s"),
+            (90_000_000, "1m30s"),
+        ] {
             assert_eq!(show_duration(Duration::from_micros(micros)), text);
         }
     }

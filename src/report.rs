@@ -54,7 +54,10 @@ pub enum Outcome {
 pub enum StepOutcome {
     Passed,
     Failed(Failure),
-    Errored { fault: Fault, detail: String },
+    Errored {
+        fault: Fault,
+        detail: String,
+    },
     /// It stands after the step that failed.
     Blocked,
     /// A cleanup step whose names never came to exist: there is nothing to clean.
@@ -158,9 +161,11 @@ macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal,)* }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[allow(dead_code, reason = "the sets are the contract with users; some words wait for their feature")]
         pub enum $name { $($variant,)* }
 
         impl $name {
+            #[allow(dead_code, reason = "not every set is listed")]
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
             pub const fn as_str(self) -> &'static str {

@@ -39,8 +39,19 @@ pub const MIN_REDACTED_LEN: usize = 4;
 
 /// Whether a field of this name holds something that must not be shown, whatever its value.
 pub fn is_secret_key(name: &str) -> bool {
-    const MARKS: [&str; 11] =
-        ["pass", "token", "secret", "apikey", "api-key", "api_key", "session", "csrf", "xsrf", "authorization", "cookie"];
+    const MARKS: [&str; 11] = [
+        "pass",
+        "token",
+        "secret",
+        "apikey",
+        "api-key",
+        "api_key",
+        "session",
+        "csrf",
+        "xsrf",
+        "authorization",
+        "cookie",
+    ];
     let name = name.to_ascii_lowercase();
     MARKS.iter().any(|mark| name.contains(mark))
 }

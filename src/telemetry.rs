@@ -34,7 +34,9 @@ pub fn init(level: LogLevel, format: LogFormat) {
     };
     let others = if level == LogLevel::Error { "error" } else { "warn" };
     // hickory warns of every failing server; the runner tells what matters of it.
-    let filter = EnvFilter::new(format!("{others},journeyd={word},hickory_resolver=error,hickory_net=error,hickory_proto=error"));
+    let filter = EnvFilter::new(format!(
+        "{others},journeyd={word},hickory_resolver=error,hickory_net=error,hickory_proto=error"
+    ));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(RedactedStderr);
     match format {
         LogFormat::Text => builder.with_target(false).with_ansi(io::stderr().is_terminal()).compact().init(),

@@ -84,7 +84,10 @@ impl Board {
             self.draw();
         } else {
             let time = now().to_utc().format("%H:%M:%S");
-            anstream::println!("{time}  {style}{mark}{style:#} {:<18} {duration:>8}  {style}{state}{style:#}", key.to_string());
+            anstream::println!(
+                "{time}  {style}{mark}{style:#} {:<18} {duration:>8}  {style}{state}{style:#}",
+                key.to_string()
+            );
         }
         let _ = std::io::stdout().flush();
     }

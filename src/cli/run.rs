@@ -78,7 +78,8 @@ fn orders(config: &Config, args: &RunArgs) -> Result<Vec<Order>, String> {
         if let Some(variant) = &args.variant {
             plans.retain(|plan| plan.key.variant_label() == variant);
             if plans.is_empty() {
-                let known: Vec<&str> = journey.plans.iter().map(|p| p.key.variant_label()).filter(|v| !v.is_empty()).collect();
+                let known: Vec<&str> =
+                    journey.plans.iter().map(|p| p.key.variant_label()).filter(|v| !v.is_empty()).collect();
                 return Err(match known[..] {
                     [] => format!("--variant {variant}: {} has no variants", journey.id),
                     _ => format!("--variant {variant}: {} has the variants {}", journey.id, known.join(", ")),

@@ -61,7 +61,10 @@ pub async fn serve(args: ServeArgs) -> Exit {
             _ = interrupt.recv() => break,
         }
     }
-    tracing::info!("stopping: steps are cancelled, cleanup has {} s. A second signal stops at once.", CLEANUP.as_secs());
+    tracing::info!(
+        "stopping: steps are cancelled, cleanup has {} s. A second signal stops at once.",
+        CLEANUP.as_secs()
+    );
     tokio::select! {
         () = app.stop(CLEANUP) => tracing::info!("stopped."),
         _ = terminate.recv() => tracing::warn!("stopped at once; check for left-over test data."),

@@ -69,7 +69,14 @@ pub fn render(order: &Order, report: &RunReport) -> String {
     out
 }
 
-fn write_step(out: &mut String, order: &Order, report: &RunReport, step: &StepReport, name_width: usize, total: Duration) {
+fn write_step(
+    out: &mut String,
+    order: &Order,
+    report: &RunReport,
+    step: &StepReport,
+    name_width: usize,
+    total: Duration,
+) {
     let (glyph, style) = mark(&step.outcome);
     let id = step.id.as_str();
     let Some(exchange) = &step.exchange else {
@@ -102,7 +109,8 @@ fn write_step(out: &mut String, order: &Order, report: &RunReport, step: &StepRe
         facts.push("connection reused".to_owned());
     }
     if !exchange.redirects.is_empty() {
-        facts.push(format!("after {} redirect(s)", exchange.redirects.len()));
+        let n = exchange.redirects.len();
+        facts.push(format!("after {n} redirect{}", if n == 1 { "" } else { "s" }));
     }
     if let Some(version) = exchange.http_version {
         facts.push(format!("HTTP/{version}"));
@@ -122,7 +130,8 @@ fn write_trouble(out: &mut String, order: &Order, report: &RunReport, step: &Ste
     };
     match &step.outcome {
         StepOutcome::Failed(failure) => {
-            let kind = if failure.kind == failure.reason.as_str() { String::new() } else { format!(" ({})", failure.kind) };
+            let kind =
+                if failure.kind == failure.reason.as_str() { String::new() } else { format!(" ({})", failure.kind) };
             line("reason", &format!("{}{kind}, {}", failure.reason, failure.subject));
             line("expected", &failure.expected);
             line("got", &failure.got);
@@ -163,7 +172,12 @@ pub fn one_line(text: &str) -> String {
 fn bar(exchange: &ExchangeReport, total: Duration) -> String {
     let column = |at: Duration| {
         let share = if total.is_zero() { 0.0 } else { at.as_secs_f64() / total.as_secs_f64() };
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a share of a small width")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a share of a small width"
+        )]
         let column = (share * WIDTH as f64).round() as usize;
         column.min(WIDTH)
     };

@@ -27,7 +27,10 @@ impl Files {
                 }
                 let bytes = std::fs::read(path)?;
                 String::from_utf8(bytes).map_err(|e| {
-                    io::Error::new(io::ErrorKind::InvalidData, format!("not UTF-8 (at byte {})", e.utf8_error().valid_up_to()))
+                    io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        format!("not UTF-8 (at byte {})", e.utf8_error().valid_up_to()),
+                    )
                 })
             }
             Self::Embedded(files) => files
@@ -41,7 +44,11 @@ impl Files {
     /// Paths that match a pattern, sorted.
     pub fn matching(&self, pattern: &Path) -> Result<Vec<PathBuf>, String> {
         let text = pattern.to_string_lossy();
-        let options = glob::MatchOptions { require_literal_separator: true, require_literal_leading_dot: true, ..Default::default() };
+        let options = glob::MatchOptions {
+            require_literal_separator: true,
+            require_literal_leading_dot: true,
+            ..Default::default()
+        };
         match self {
             Self::Disk => {
                 let found = glob::glob_with(&text, options).map_err(|e| e.msg.to_owned())?;
@@ -117,7 +124,8 @@ mod tests {
 
     #[test]
     fn the_fixed_folder_of_a_pattern_ends_before_its_first_wildcard() {
-        for (pattern, want) in [("journeys/*.toml", "journeys"), ("j/*/x.toml", "j"), ("j/a.toml", "j"), ("*.toml", "")] {
+        for (pattern, want) in [("journeys/*.toml", "journeys"), ("j/*/x.toml", "j"), ("j/a.toml", "j"), ("*.toml", "")]
+        {
             assert_eq!(fixed_folder(Path::new(pattern)), Path::new(want), "{pattern}");
         }
     }

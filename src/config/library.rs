@@ -46,7 +46,10 @@ impl Library for FolderLibrary<'_> {
         let text = match self.files.read(&real) {
             Ok(text) => text,
             Err(error) => {
-                findings.push(Diagnostic::error(place, format!("the fragment {} cannot be read", name.display())).label(error.to_string()));
+                findings.push(
+                    Diagnostic::error(place, format!("the fragment {} cannot be read", name.display()))
+                        .label(error.to_string()),
+                );
                 return None;
             }
         };

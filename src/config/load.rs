@@ -45,7 +45,8 @@ fields!(metrics, "`[metrics]`" {
 
 fn belongs_elsewhere(key: &str) -> Option<String> {
     let journey_key = ["steps", "schedule", "base_url", "title", "vars", "variants", "slo"].contains(&key);
-    journey_key.then(|| format!("`{key}` belongs into a journey file; what holds for all journeys goes into [defaults]"))
+    journey_key
+        .then(|| format!("`{key}` belongs into a journey file; what holds for all journeys goes into [defaults]"))
 }
 
 /// Bodies above this do not fit a monitor that runs many journeys at once.
@@ -71,12 +72,6 @@ pub struct Request<'a> {
 pub struct Loaded {
     pub config: Option<Config>,
     pub findings: Vec<Diagnostic>,
-}
-
-impl Loaded {
-    pub fn has_errors(&self) -> bool {
-        self.findings.iter().any(|d| d.gravity == Gravity::Error)
-    }
 }
 
 /// What was asked for by name is not there.
@@ -126,7 +121,10 @@ pub fn load(request: &Request<'_>) -> Result<Loaded, LoadError> {
                 .label(format!("metrics.max_series is {}", daemon.metrics.max_series))
                 .help(if daemon.metrics.step_histograms {
                     let without = MetricsSettings { step_histograms: false, ..daemon.metrics };
-                    format!("step_histograms = false under [metrics] would bring it to {}; or raise max_series", series_needed(&journeys, without))
+                    format!(
+                        "step_histograms = false under [metrics] would bring it to {}; or raise max_series",
+                        series_needed(&journeys, without)
+                    )
                 } else {
                     "raise max_series, or run fewer journeys in one daemon".to_owned()
                 }),
@@ -183,11 +181,18 @@ fn read(files: &Files, path: &Path) -> Result<String, LoadError> {
 fn read_daemon(file: &Arc<SourceFile>, path: &Path, request: &Request<'_>, findings: &Findings) -> Daemon {
     let source = Source { file: Arc::clone(file), findings };
     let document = source.parse(&file.text);
+    if findings.has_errors() {
+        secrets::hide_section(file);
+    }
     let table = source.open(document.get_ref(), 0..0, &config::TABLE);
     let base = folder(path);
     let secrets = match table.get(&config::SECRETS) {
         Some(node) => match node.get_ref().as_table() {
-            Some(inner) => secrets::read(&TableReader { source: source.clone(), table: inner, span: node.span() }, base, &request.env),
+            Some(inner) => secrets::read(
+                &TableReader { source: source.clone(), table: inner, span: node.span() },
+                base,
+                &request.env,
+            ),
             None => {
                 source.wrong_type(node.span(), "`secrets`", "a table", node.get_ref());
                 Secrets::default()
@@ -224,7 +229,11 @@ fn read_listen(table: &TableReader<'_, '_, '_>) -> SocketAddr {
         table.source.push(
             table
                 .source
-                .error(text.span, format!("`{}` is not an address", text.value), format!("expected {}", server::LISTEN.expects))
+                .error(
+                    text.span,
+                    format!("`{}` is not an address", text.value),
+                    format!("expected {}", server::LISTEN.expects),
+                )
                 .help("an IP address and a port; 0.0.0.0 is every IPv4 interface, [::] every one"),
         );
         default()
@@ -234,7 +243,11 @@ fn read_listen(table: &TableReader<'_, '_, '_>) -> SocketAddr {
 fn read_limits(table: &TableReader<'_, '_, '_>) -> (Limits, u64) {
     let limits = table.open(&config::LIMITS, &limits::TABLE);
     let count = |field: &'static crate::document::Field, default: usize| {
-        limits.as_ref().and_then(|t| t.integer(field, 1..=10_000)).and_then(|n| usize::try_from(n).ok()).unwrap_or(default)
+        limits
+            .as_ref()
+            .and_then(|t| t.integer(field, 1..=10_000))
+            .and_then(|n| usize::try_from(n).ok())
+            .unwrap_or(default)
     };
     let body = limits.as_ref().and_then(|t| t.size(&limits::BODY)).unwrap_or(4 << 20);
     if body > MOST_BODY
@@ -245,11 +258,20 @@ fn read_limits(table: &TableReader<'_, '_, '_>) -> (Limits, u64) {
     (Limits { concurrent_runs: count(&limits::CONCURRENT_RUNS, 64), per_host: count(&limits::PER_HOST, 8) }, body)
 }
 
-fn find_journeys(table: &TableReader<'_, '_, '_>, base: &Path, request: &Request<'_>, path: &Path) -> Vec<(PathBuf, PathBuf)> {
+fn find_journeys(
+    table: &TableReader<'_, '_, '_>,
+    base: &Path,
+    request: &Request<'_>,
+    path: &Path,
+) -> Vec<(PathBuf, PathBuf)> {
     let mut out: Vec<(PathBuf, PathBuf)> = Vec::new();
     let patterns = table.texts(&config::JOURNEYS).unwrap_or_default();
     if table.get(&config::JOURNEYS).is_none() && request.select.is_none() && !path.as_os_str().is_empty() {
-        table.missing(&config::JOURNEYS, "the configuration", "for example journeys = [\"../journeys/*.toml\"], relative to this file");
+        table.missing(
+            &config::JOURNEYS,
+            "the configuration",
+            "for example journeys = [\"../journeys/*.toml\"], relative to this file",
+        );
     }
     for text in patterns {
         let pattern = normalise(&base.join(&text.value));
@@ -308,10 +330,14 @@ fn load_journeys(request: &Request<'_>, daemon: &Daemon, findings: &Findings) ->
             continue;
         };
         if let Some(first) = stems.insert(stem, path.clone()) {
-            findings.push(Diagnostic::error(place(), format!("two journeys are called `{id}`")).help(format!("the other is {}", first.display())));
+            findings.push(
+                Diagnostic::error(place(), format!("two journeys are called `{id}`"))
+                    .help(format!("the other is {}", first.display())),
+            );
             continue;
         }
-        let real_root = request.files.real(root).map_err(|error| LoadError::Unreadable { path: root.clone(), error })?;
+        let real_root =
+            request.files.real(root).map_err(|error| LoadError::Unreadable { path: root.clone(), error })?;
         let library = libraries.entry(real_root.clone()).or_insert_with(|| FolderLibrary {
             files: request.files,
             root: real_root,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::config::files::normalise;
-use crate::diag::Diagnostic;
+use crate::diag::{Diagnostic, SourceFile};
 use crate::document::{TableReader, fields, in_file_order};
 use crate::ids::is_name;
 use crate::journey::template::NamedSecret;
@@ -37,16 +37,25 @@ impl Secrets {
 pub fn read(table: &TableReader<'_, '_, '_>, base: &Path, env: &BTreeMap<String, String>) -> Secrets {
     let mut secrets = Secrets::default();
     let source = &table.source;
+    hide_values(table);
     for (key, node) in in_file_order(source, table.table) {
         if !is_name(&key.value) {
-            source.push(source.error(key.span, format!("`{}` cannot name a secret", key.value), "expected letters, digits and _"));
+            source.push(source.error(
+                key.span,
+                format!("`{}` cannot name a secret", key.value),
+                "expected letters, digits and _",
+            ));
             continue;
         }
         if node.get_ref().is_str() {
             source.push(
                 source
                     .error(node.span(), format!("the secret `{}` stands in the configuration", key.value), "not here")
-                    .help(format!("say where it comes from: {} = {{ env = \"{}\" }}", key.value, key.value.to_uppercase())),
+                    .help(format!(
+                        "say where it comes from: {} = {{ env = \"{}\" }}",
+                        key.value,
+                        key.value.to_uppercase()
+                    )),
             );
             continue;
         }
@@ -58,13 +67,21 @@ pub fn read(table: &TableReader<'_, '_, '_>, base: &Path, env: &BTreeMap<String,
         if named_env.is_none() && file.is_none() && default.is_none() {
             source.push(
                 source
-                    .error(key.span.clone(), format!("the secret `{}` has no source", key.value), "expected env or file")
+                    .error(
+                        key.span.clone(),
+                        format!("the secret `{}` has no source", key.value),
+                        "expected env or file",
+                    )
                     .help(format!("{} = {{ env = \"{}\" }}", key.value, key.value.to_uppercase())),
             );
             continue;
         }
         if named_env.is_some() && file.is_some() {
-            source.push(source.error(key.span.clone(), format!("the secret `{}` has two sources", key.value), "expected env or file"));
+            source.push(source.error(
+                key.span.clone(),
+                format!("the secret `{}` has two sources", key.value),
+                "expected env or file",
+            ));
         }
         let from_env = named_env.as_ref().and_then(|name| env.get(name).cloned()).filter(|v| !v.is_empty());
         let from_file = match &file {
@@ -72,8 +89,11 @@ pub fn read(table: &TableReader<'_, '_, '_>, base: &Path, env: &BTreeMap<String,
                 Ok(value) => Some(value),
                 Err(error) if default.is_none() => {
                     source.push(
-                        Diagnostic::warning(source.place(path.span.clone()), format!("the secret file {} cannot be read", path.value))
-                            .label(error.to_string()),
+                        Diagnostic::warning(
+                            source.place(path.span.clone()),
+                            format!("the secret file {} cannot be read", path.value),
+                        )
+                        .label(error.to_string()),
                     );
                     None
                 }
@@ -84,9 +104,12 @@ pub fn read(table: &TableReader<'_, '_, '_>, base: &Path, env: &BTreeMap<String,
         let Some(value) = from_env.or(from_file).or(default) else { continue };
         if value.len() < MIN_REDACTED_LEN {
             source.push(
-                Diagnostic::warning(source.place(key.span), format!("the secret `{}` is shorter than {MIN_REDACTED_LEN} characters", key.value))
-                    .label("too short to be recognised in texts")
-                    .help("it cannot be masked by value where a target echoes it; use a longer one"),
+                Diagnostic::warning(
+                    source.place(key.span),
+                    format!("the secret `{}` is shorter than {MIN_REDACTED_LEN} characters", key.value),
+                )
+                .label("too short to be recognised in texts")
+                .help("it cannot be masked by value where a target echoes it; use a longer one"),
             );
         }
         secrets.known.insert(key.value.clone(), true);
@@ -94,6 +117,35 @@ pub fn read(table: &TableReader<'_, '_, '_>, base: &Path, env: &BTreeMap<String,
         secrets.values.insert(key.value, NamedSecret { mask, value: Secret::new(&value) });
     }
     secrets
+}
+
+/// Values that stand in the file, by mistake or as a default, are masked wherever a line of it is shown.
+fn hide_values(table: &TableReader<'_, '_, '_>) {
+    let mut spans = Vec::new();
+    for (_, node) in table.table {
+        match node.get_ref().as_table() {
+            Some(entry) => spans.extend(entry.get(secret::DEFAULT.name).map(toml::Spanned::span)),
+            None => spans.push(node.span()),
+        }
+    }
+    table.source.file.hide(&spans);
+}
+
+/// Where the file is not valid TOML, nobody knows which texts are values: hides all of `[secrets]`.
+pub fn hide_section(file: &SourceFile) {
+    let mut spans = Vec::new();
+    let mut inside = false;
+    let mut offset = 0;
+    for line in file.text.split_inclusive('\n') {
+        let trimmed = line.trim_start();
+        if trimmed.starts_with('[') {
+            inside = trimmed.starts_with("[secrets");
+        } else if let (true, Some(equals)) = (inside, line.find('=')) {
+            spans.push(offset + equals + 1..offset + line.trim_end().len().max(equals + 1));
+        }
+        offset += line.len();
+    }
+    file.hide(&spans);
 }
 
 fn read_file(path: &Path) -> std::io::Result<String> {

@@ -52,7 +52,8 @@ impl Faults {
             Fate::Overload
         } else if self.database_down {
             Fate::DatabaseDown
-        } else if self.exception.as_deref().is_some_and(below) || (self.one_in > 0 && count.is_multiple_of(self.one_in)) {
+        } else if self.exception.as_deref().is_some_and(below) || (self.one_in > 0 && count.is_multiple_of(self.one_in))
+        {
             Fate::Exception
         } else if self.error_page_200 {
             Fate::ErrorPage
@@ -91,7 +92,13 @@ impl Fate {
     /// The answer of a shop that is broken in this way, as its framework would give it.
     pub fn response(&self) -> Option<Response> {
         let page = |status: StatusCode, title: &str, text: &str| {
-            (status, Html(format!("<!doctype html><html lang=\"en\"><title>{title}</title><h1>{title}</h1><pre>{text}</pre></html>"))).into_response()
+            (
+                status,
+                Html(format!(
+                    "<!doctype html><html lang=\"en\"><title>{title}</title><h1>{title}</h1><pre>{text}</pre></html>"
+                )),
+            )
+                .into_response()
         };
         match self {
             Self::Served | Self::Reset => None,
@@ -107,11 +114,19 @@ impl Fate {
                 "psycopg.OperationalError: connection to server at \"10.0.0.5\", port 5432 failed: Connection refused",
             )),
             Self::Overload => {
-                let mut response = page(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable", "The server is too busy. Please try again.");
+                let mut response = page(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "Service Unavailable",
+                    "The server is too busy. Please try again.",
+                );
                 response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("5"));
                 Some(response)
             }
-            Self::ErrorPage => Some(page(StatusCode::OK, "Something went wrong", "We are sorry, an unexpected error occurred. Please try again later.")),
+            Self::ErrorPage => Some(page(
+                StatusCode::OK,
+                "Something went wrong",
+                "We are sorry, an unexpected error occurred. Please try again later.",
+            )),
         }
     }
 }

@@ -19,8 +19,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::web::listener::{accept, connection};
 
-pub use shop::{PASSWORD, USER};
-
 /// Marks a request's connection for a reset: in the request's extensions.
 #[derive(Clone, Default)]
 struct ResetSwitch(Arc<AtomicBool>);

@@ -64,7 +64,12 @@ pub fn results(query: &str, member: bool) -> String {
         .filter(|p| !wanted.is_empty() && p.name.to_lowercase().contains(&wanted))
         .map(|p| {
             let badge = if member { "<span class=\"member-price\">member price</span>" } else { "" };
-            format!("<li><a href=\"/products/{}\">{}</a> <span class=\"price\">{} €</span>{badge}</li>", p.sku, p.name, price(p.cents))
+            format!(
+                "<li><a href=\"/products/{}\">{}</a> <span class=\"price\">{} €</span>{badge}</li>",
+                p.sku,
+                p.name,
+                price(p.cents)
+            )
         })
         .collect();
     format!("<h1>Results for “{}”</h1><ul class=\"results\">{items}</ul>", escape(query))
@@ -83,10 +88,15 @@ pub fn product(product: &Product) -> String {
 pub fn cart(lines: &[(&Product, u64)]) -> String {
     let rows: String = lines
         .iter()
-        .map(|(p, n)| format!("<tr><td>{}</td><td class=\"quantity\">{n}</td><td>{} €</td></tr>", p.name, price(p.cents * n)))
+        .map(|(p, n)| {
+            format!("<tr><td>{}</td><td class=\"quantity\">{n}</td><td>{} €</td></tr>", p.name, price(p.cents * n))
+        })
         .collect();
     let total: u64 = lines.iter().map(|(p, n)| p.cents * n).sum();
-    format!("<h1>Cart</h1><table class=\"cart\">{rows}</table><p>Total <span class=\"total\">{}</span> €</p>", price(total))
+    format!(
+        "<h1>Cart</h1><table class=\"cart\">{rows}</table><p>Total <span class=\"total\">{}</span> €</p>",
+        price(total)
+    )
 }
 
 /// The fault panel: one form, works without scripts.

@@ -19,8 +19,8 @@ use crate::demo::pages::{self, PRODUCTS, Product};
 use crate::entropy;
 
 /// The account that the shipped journeys use.
-pub const USER: &str = "synthetic-member";
-pub const PASSWORD: &str = "demo-password";
+const USER: &str = "synthetic-member";
+const PASSWORD: &str = "demo-password";
 
 /// Memory is bounded: a demo may run for weeks.
 const MAX_SESSIONS: usize = 1000;
@@ -94,7 +94,10 @@ pub fn router() -> Router {
         .layer(middleware::from_fn_with_state(shop.clone(), misfortune));
     Router::new()
         .merge(dynamic)
-        .route("/static/shop.css", get(|| async { ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], pages::STYLE) }))
+        .route(
+            "/static/shop.css",
+            get(|| async { ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], pages::STYLE) }),
+        )
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/faults", get(fault_panel).post(set_faults_by_form))
         .route("/faults/clear", post(clear_faults_by_form))
@@ -113,10 +116,18 @@ async fn echo_request_id(request: Request, next: Next) -> Response {
 }
 
 /// Every dynamic request meets the faults first.
-async fn misfortune(State(shop): State<Shop>, Extension(reset): Extension<ResetSwitch>, request: Request, next: Next) -> Response {
+async fn misfortune(
+    State(shop): State<Shop>,
+    Extension(reset): Extension<ResetSwitch>,
+    request: Request,
+    next: Next,
+) -> Response {
     let count = shop.requests.fetch_add(1, Ordering::Relaxed) + 1;
     let faults = shop.lock().faults.clone();
-    tokio::time::sleep(faults.delay()).await;
+    // A timer is never shorter than a millisecond.
+    if faults.slow_ms > 0 {
+        tokio::time::sleep(faults.delay()).await;
+    }
     if faults.sessions_lost {
         // What was set a moment ago is forgotten: the classic of a second instance without shared sessions.
         shop.lock().sessions.clear();
@@ -159,10 +170,14 @@ async fn login_form(State(shop): State<Shop>, headers: HeaderMap) -> Response {
 
 fn login_page(shop: &Shop, headers: &HeaderMap, status: StatusCode, error: Option<&str>) -> Response {
     let old = shop.session(headers);
-    let session = Session { csrf: entropy::uuid().simple().to_string(), ..old.as_ref().map(|(_, s)| s.clone()).unwrap_or_default() };
+    let session = Session {
+        csrf: entropy::uuid().simple().to_string(),
+        ..old.as_ref().map(|(_, s)| s.clone()).unwrap_or_default()
+    };
     let body = pages::page("Sign in", None, &pages::login(&session.csrf, error));
     let cookie = shop.keep(old.as_ref().map(|(id, _)| id.as_str()), session);
-    (status, [(header::SET_COOKIE, cookie), (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], Html(body)).into_response()
+    (status, [(header::SET_COOKIE, cookie), (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], Html(body))
+        .into_response()
 }
 
 #[derive(Deserialize)]
@@ -181,7 +196,11 @@ fn checked_session(shop: &Shop, headers: &HeaderMap, token: &str) -> Option<(Str
 }
 
 fn refused(text: &str) -> Response {
-    (StatusCode::FORBIDDEN, Html(pages::page("Forbidden", None, &format!("<h1>Forbidden</h1><p class=\"error\">{text}</p>")))).into_response()
+    (
+        StatusCode::FORBIDDEN,
+        Html(pages::page("Forbidden", None, &format!("<h1>Forbidden</h1><p class=\"error\">{text}</p>"))),
+    )
+        .into_response()
 }
 
 async fn login(State(shop): State<Shop>, headers: HeaderMap, Form(form): Form<Login>) -> Response {
@@ -219,7 +238,8 @@ async fn guest(State(shop): State<Shop>, headers: HeaderMap, Form(form): Form<Gu
 async fn account(State(shop): State<Shop>, headers: HeaderMap) -> Response {
     match user_of(&shop, &headers) {
         Some(user) => {
-            let body = format!("<h1>Your account</h1><p>Signed in as <b class=\"account\">{}</b>.</p>", pages::escape(&user));
+            let body =
+                format!("<h1>Your account</h1><p>Signed in as <b class=\"account\">{}</b>.</p>", pages::escape(&user));
             Html(pages::page("Your account", Some(&user), &body)).into_response()
         }
         None => Redirect::to("/login").into_response(),
@@ -245,7 +265,8 @@ async fn product(State(shop): State<Shop>, headers: HeaderMap, Path(sku): Path<S
     let user = user_of(&shop, &headers);
     match find(&sku) {
         Some(product) => Html(pages::page(product.name, user.as_deref(), &pages::product(product))).into_response(),
-        None => (StatusCode::NOT_FOUND, Html(pages::page("Not found", user.as_deref(), "<h1>Not found</h1>"))).into_response(),
+        None => (StatusCode::NOT_FOUND, Html(pages::page("Not found", user.as_deref(), "<h1>Not found</h1>")))
+            .into_response(),
     }
 }
 
@@ -301,7 +322,10 @@ async fn place_order(State(shop): State<Shop>, headers: HeaderMap, Json(order): 
         return api_error(StatusCode::UNPROCESSABLE_ENTITY, "bad_quantity");
     }
     let mut memory = shop.lock();
-    let repeated = memory.orders.values().find(|o| !order.idempotency_key.is_empty() && o["key"] == order.idempotency_key.as_str());
+    let repeated = memory
+        .orders
+        .values()
+        .find(|o| !order.idempotency_key.is_empty() && o["key"] == order.idempotency_key.as_str());
     let placed = match repeated {
         Some(known) => known.clone(),
         None => {

@@ -19,7 +19,18 @@ pub const NAMES: [&str; 3] = ["uuid", "now", "random_int"];
 
 /// Every filter there is.
 pub const FILTERS: [&str; 12] = [
-    "b64encode", "default", "hmac_sha256", "int", "lower", "replace", "sha256", "string", "tojson", "trim", "upper", "urlencode",
+    "b64encode",
+    "default",
+    "hmac_sha256",
+    "int",
+    "lower",
+    "replace",
+    "sha256",
+    "string",
+    "tojson",
+    "trim",
+    "upper",
+    "urlencode",
 ];
 
 /// Where functions get time and randomness from.
@@ -58,9 +69,10 @@ fn uuid_v4(high: u64, low: u64) -> String {
 }
 
 fn random_int(low: i64, high: i64, random: u64) -> Result<i64, Error> {
-    let span = high.checked_sub(low).and_then(|s| u64::try_from(s).ok()).ok_or_else(|| {
-        Error::new(ErrorKind::InvalidOperation, "random_int(low, high) needs low to be at most high")
-    })?;
+    let span = high
+        .checked_sub(low)
+        .and_then(|s| u64::try_from(s).ok())
+        .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "random_int(low, high) needs low to be at most high"))?;
     let pick = if span == u64::MAX { random } else { random % (span + 1) };
     Ok(low.wrapping_add_unsigned(pick))
 }
@@ -120,11 +132,8 @@ mod tests {
     fn hmac_matches_the_rfc_4231_vector() {
         let mut env = Environment::empty();
         add_filters(&mut env);
-        let value = env
-            .compile_expression("'what do ya want for nothing?' | hmac_sha256('Jefe')")
-            .unwrap()
-            .eval(())
-            .unwrap();
+        let value =
+            env.compile_expression("'what do ya want for nothing?' | hmac_sha256('Jefe')").unwrap().eval(()).unwrap();
         assert_eq!(value.to_string(), "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
     }
 }

@@ -49,7 +49,8 @@ pub fn link(
     findings: &Findings,
 ) -> Option<Journey> {
     let before = findings.error_count();
-    let mut linker = Linker { library, world, findings, fragment_vars: Vec::new(), stack: vec![file.file.name.clone()] };
+    let mut linker =
+        Linker { library, world, findings, fragment_vars: Vec::new(), stack: vec![file.file.name.clone()] };
     let steps = linker.splice(&file.file, &file.steps);
     let cleanup = linker.splice(&file.file, &file.cleanup);
     linker.check_step_ids(&steps, &cleanup);
@@ -181,7 +182,9 @@ impl Linker<'_> {
                         let mut chain = self.stack.clone();
                         chain.push(fragment.file.name.clone());
                         self.findings.push(
-                            Diagnostic::error(place.clone(), "fragments use each other in a circle").label("closes the circle").help(chain.join(" → ")),
+                            Diagnostic::error(place.clone(), "fragments use each other in a circle")
+                                .label("closes the circle")
+                                .help(chain.join(" → ")),
                         );
                         continue;
                     }
@@ -208,7 +211,8 @@ impl Linker<'_> {
         let mut seen: BTreeMap<&StepId, &Step> = BTreeMap::new();
         for step in steps.iter().chain(cleanup) {
             let Some(first) = seen.insert(&step.id, step) else { continue };
-            let mut diagnostic = Diagnostic::error(step.place.clone(), format!("two steps are called `{}`", step.id)).label("the second");
+            let mut diagnostic = Diagnostic::error(step.place.clone(), format!("two steps are called `{}`", step.id))
+                .label("the second");
             if first.place == step.place {
                 diagnostic = diagnostic.help("a fragment used twice needs `as = \"again\"` at its second use");
             } else if first.place.file == step.place.file {
@@ -224,17 +228,23 @@ impl Linker<'_> {
         let mut seen = BTreeSet::new();
         for variant in &file.variants {
             if !seen.insert(&variant.id) {
-                let place = crate::diag::Place { file: Arc::clone(&file.file), span: find(&file.file, variant.id.as_str()) };
-                self.findings.push(Diagnostic::error(place, format!("two variants are called `{}`", variant.id)).label("used twice"));
+                let place =
+                    crate::diag::Place { file: Arc::clone(&file.file), span: find(&file.file, variant.id.as_str()) };
+                self.findings.push(
+                    Diagnostic::error(place, format!("two variants are called `{}`", variant.id)).label("used twice"),
+                );
             }
         }
         for step in steps.iter().chain(cleanup) {
             for id in step.only.iter().filter(|id| !file.variants.iter().any(|v| v.id == **id)) {
                 let near = nearest(id.as_str(), file.variants.iter().map(|v| v.id.as_str()));
                 self.findings.push(
-                    Diagnostic::error(step.place.clone(), format!("the step `{}` is for the variant `{id}`, which does not exist", step.id))
-                        .label("this step never runs")
-                        .help_if(near.map(|n| format!("did you mean `{n}`?"))),
+                    Diagnostic::error(
+                        step.place.clone(),
+                        format!("the step `{}` is for the variant `{id}`, which does not exist", step.id),
+                    )
+                    .label("this step never runs")
+                    .help_if(near.map(|n| format!("did you mean `{n}`?"))),
                 );
             }
         }
@@ -259,7 +269,8 @@ impl Linker<'_> {
             if plans.iter().any(|plan| plan.vars.iter().any(|(var, _)| var == name)) {
                 continue;
             }
-            let known: BTreeSet<&str> = plans.iter().flat_map(|p| p.vars.iter().map(|(name, _)| name.as_str())).collect();
+            let known: BTreeSet<&str> =
+                plans.iter().flat_map(|p| p.vars.iter().map(|(name, _)| name.as_str())).collect();
             let place = crate::diag::Place { file: Arc::clone(&file.file), span: 0..0 };
             self.findings.push(
                 Diagnostic::error(place, format!("--var {name}: this journey has no var `{name}`"))
@@ -280,22 +291,24 @@ impl Linker<'_> {
         let captured_by = |name: &str| {
             steps.iter().chain(cleanup).find(|s| s.captures.iter().any(|c| c.name == name)).map(|s| s.id.to_string())
         };
-        let resolve = |reference: &Reference, known: &BTreeSet<String>, used: &mut BTreeSet<String>| match reference.root {
-            Root::Name => {
-                used.insert(reference.name.clone());
-                if !known.contains(&reference.name) {
-                    self.undefined(reference, known, captured_by(&reference.name));
+        let resolve =
+            |reference: &Reference, known: &BTreeSet<String>, used: &mut BTreeSet<String>| match reference.root {
+                Root::Name => {
+                    used.insert(reference.name.clone());
+                    if !known.contains(&reference.name) {
+                        self.undefined(reference, known, captured_by(&reference.name));
+                    }
                 }
-            }
-            Root::Env => self.check_env(reference),
-            Root::Secret => self.check_secret(reference),
-        };
+                Root::Env => self.check_env(reference),
+                Root::Secret => self.check_secret(reference),
+            };
         for var in vars.values() {
             for reference in var.value.templates().into_iter().flat_map(Template::references) {
                 resolve(reference, &known, used);
             }
         }
-        let journey_level = settings.base_url.iter().chain(settings.headers.iter().map(|(_, t)| t)).chain(&settings.user_agent);
+        let journey_level =
+            settings.base_url.iter().chain(settings.headers.iter().map(|(_, t)| t)).chain(&settings.user_agent);
         for reference in journey_level.flat_map(Template::references) {
             resolve(reference, &known, used);
         }
@@ -326,12 +339,10 @@ impl Linker<'_> {
         }
         for capture in &step.captures {
             if let Some(var) = vars.get(&capture.name) {
-                let mut diagnostic = Diagnostic::error(
-                    capture.place.clone(),
-                    format!("`{}` is both a var and a capture", capture.name),
-                )
-                .label("the capture")
-                .help("give one of them another name");
+                let mut diagnostic =
+                    Diagnostic::error(capture.place.clone(), format!("`{}` is both a var and a capture", capture.name))
+                        .label("the capture")
+                        .help("give one of them another name");
                 if var.place.file == capture.place.file {
                     diagnostic = diagnostic.other(var.place.span.clone(), "the var");
                 }
@@ -350,9 +361,15 @@ impl Linker<'_> {
         let diagnostic = Diagnostic::error(reference.place.clone(), format!("nothing defines `{name}`"));
         let in_variants = "it must be a var, or captured by an earlier step";
         self.findings.push(match captured_by {
-            Some(step) => diagnostic.label("not known yet").help(format!("the step `{step}` captures it, but runs later")),
-            None if self.world.secrets.contains_key(name) => diagnostic.label("unknown name").help(format!("did you mean `secret.{name}`?")),
-            None if self.world.env.contains_key(name) => diagnostic.label("unknown name").help(format!("did you mean `env.{name}`?")),
+            Some(step) => {
+                diagnostic.label("not known yet").help(format!("the step `{step}` captures it, but runs later"))
+            }
+            None if self.world.secrets.contains_key(name) => {
+                diagnostic.label("unknown name").help(format!("did you mean `secret.{name}`?"))
+            }
+            None if self.world.env.contains_key(name) => {
+                diagnostic.label("unknown name").help(format!("did you mean `env.{name}`?"))
+            }
             None => diagnostic.label("unknown name").help(match nearest(name, known.iter().map(String::as_str)) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => in_variants.to_owned(),
@@ -364,9 +381,12 @@ impl Linker<'_> {
         if self.world.env.contains_key(&reference.name) || reference.has_default {
             return;
         }
-        let mut diagnostic = Diagnostic::error(reference.place.clone(), format!("the environment variable {} is not set", reference.name))
-            .label("no value and no default")
-            .help(format!("set it, or write {{{{ env.{} | default('…') }}}}", reference.name));
+        let mut diagnostic = Diagnostic::error(
+            reference.place.clone(),
+            format!("the environment variable {} is not set", reference.name),
+        )
+        .label("no value and no default")
+        .help(format!("set it, or write {{{{ env.{} | default('…') }}}}", reference.name));
         diagnostic.gravity = self.world.unset;
         self.findings.push(diagnostic);
     }
@@ -376,19 +396,28 @@ impl Linker<'_> {
         match self.world.secrets.get(name) {
             Some(true) => {}
             Some(false) => {
-                let mut diagnostic = Diagnostic::error(reference.place.clone(), format!("the secret `{name}` is not set"))
-                    .label("used here")
-                    .help(format!("its entry in [secrets] says where it comes from; `default` gives it a value without one"));
+                let mut diagnostic =
+                    Diagnostic::error(reference.place.clone(), format!("the secret `{name}` is not set"))
+                        .label("used here")
+                        .help(
+                            "its entry in [secrets] says where it comes from; `default` gives it a value without one"
+                                .to_string(),
+                        );
                 diagnostic.gravity = self.world.unset;
                 self.findings.push(diagnostic);
             }
             None => {
                 let near = nearest(name, self.world.secrets.keys().map(String::as_str));
                 self.findings.push(
-                    Diagnostic::error(reference.place.clone(), format!("there is no secret `{name}`")).label("unknown secret").help(match near {
-                        Some(near) => format!("did you mean `secret.{near}`?"),
-                        None => format!("add it to [secrets] in the configuration: {name} = {{ env = \"{}\" }}", name.to_uppercase()),
-                    }),
+                    Diagnostic::error(reference.place.clone(), format!("there is no secret `{name}`"))
+                        .label("unknown secret")
+                        .help(match near {
+                            Some(near) => format!("did you mean `secret.{near}`?"),
+                            None => format!(
+                                "add it to [secrets] in the configuration: {name} = {{ env = \"{}\" }}",
+                                name.to_uppercase()
+                            ),
+                        }),
                 );
             }
         }
@@ -401,7 +430,11 @@ impl Linker<'_> {
             let ready: Vec<String> = vars
                 .iter()
                 .filter(|(_, var)| {
-                    !var.value.templates().into_iter().flat_map(Template::references).any(|r| r.root == Root::Name && vars.contains_key(&r.name))
+                    !var.value
+                        .templates()
+                        .into_iter()
+                        .flat_map(Template::references)
+                        .any(|r| r.root == Root::Name && vars.contains_key(&r.name))
                 })
                 .map(|(name, _)| name.clone())
                 .collect();
@@ -441,9 +474,12 @@ impl Linker<'_> {
         for step in steps {
             if base_url.is_none() && step.target.text.starts_with('/') {
                 self.findings.push(
-                    Diagnostic::error(step.target.place.clone(), "this target is a path, and the journey has no `base_url`")
-                        .label("relative to what?")
-                        .help("add base_url = \"https://…\" at the top, or write the whole URL here"),
+                    Diagnostic::error(
+                        step.target.place.clone(),
+                        "this target is a path, and the journey has no `base_url`",
+                    )
+                    .label("relative to what?")
+                    .help("add base_url = \"https://…\" at the top, or write the whole URL here"),
                 );
             }
         }

@@ -100,8 +100,6 @@ pub struct Step {
     pub headers: Vec<(http::HeaderName, Template)>,
     pub body: Body,
     pub timeout: Duration,
-    /// Written by the user rather than the default.
-    pub timeout_written: bool,
     pub redirects: u8,
     pub assertions: Vec<Assertion>,
     pub captures: Vec<Capture>,
@@ -110,10 +108,6 @@ pub struct Step {
 }
 
 impl Step {
-    pub fn asserts_status(&self) -> bool {
-        self.assertions.iter().any(|a| matches!(a.subject, crate::journey::assertion::Subject::Status))
-    }
-
     /// Every template of the step, in no particular order.
     pub fn templates(&self) -> Vec<&Template> {
         let mut out = vec![&self.target];
@@ -199,7 +193,9 @@ impl JsonTemplate {
 impl crate::journey::assertion::Condition {
     pub fn operands(&self) -> Vec<&JsonTemplate> {
         match self {
-            Self::Equals(t) | Self::NotEquals(t) | Self::StartsWith(t) | Self::EndsWith(t) | Self::Compare(_, t) => vec![t],
+            Self::Equals(t) | Self::NotEquals(t) | Self::StartsWith(t) | Self::EndsWith(t) | Self::Compare(_, t) => {
+                vec![t]
+            }
             Self::Contains(list) | Self::NotContains(list) | Self::In(list) => list.iter().collect(),
             Self::Matches(_) | Self::Exists(_) | Self::Count(_) | Self::Type(_) => Vec::new(),
         }

@@ -189,9 +189,9 @@ fn read_settings(table: &TableReader<'_, '_, '_>) -> Settings {
         headers: read_headers(table, &journey::HEADERS),
         user_agent: table.text(&journey::USER_AGENT).and_then(|t| Template::parse(&table.source, &t)),
         schedule: table.open(&journey::SCHEDULE, &schedule::TABLE).and_then(|t| read_schedule(&t)),
-        slo: table.open(&journey::SLO, &slo::TABLE).map(|t| Slo {
-            latency: t.duration(&slo::LATENCY, Duration::from_millis(1)).map(Spanned::into_inner),
-        }),
+        slo: table
+            .open(&journey::SLO, &slo::TABLE)
+            .map(|t| Slo { latency: t.duration(&slo::LATENCY, Duration::from_millis(1)).map(Spanned::into_inner) }),
     }
 }
 
@@ -283,13 +283,14 @@ pub fn read_headers(table: &TableReader<'_, '_, '_>, field: &'static Field) -> V
         const OURS: [&str; 5] = ["host", "content-length", "transfer-encoding", "connection", "cookie"];
         if OURS.contains(&name.as_str()) {
             table.source.push(
-                table.source.error(key.span, format!("the header `{}` cannot be set", key.value), "set by journeyd").help(
-                    match name.as_str() {
+                table
+                    .source
+                    .error(key.span, format!("the header `{}` cannot be set", key.value), "set by journeyd")
+                    .help(match name.as_str() {
                         "host" => "the host comes from the URL",
                         "cookie" => "cookies come from the jar: what responses set is sent again",
                         _ => "it follows from the body and the connection",
-                    },
-                ),
+                    }),
             );
             continue;
         }
@@ -299,7 +300,9 @@ pub fn read_headers(table: &TableReader<'_, '_, '_>, field: &'static Field) -> V
                     headers.push((name, template));
                 }
             }
-            None => table.source.wrong_type(node.span(), &format!("header `{}`", key.value), "a string", node.get_ref()),
+            None => {
+                table.source.wrong_type(node.span(), &format!("header `{}`", key.value), "a string", node.get_ref());
+            }
         }
     }
     headers
@@ -313,7 +316,11 @@ fn read_schedule(table: &TableReader<'_, '_, '_>) -> Option<Timetable> {
             let near = nearest(&text.value, chrono_tz::TZ_VARIANTS.iter().map(|z| z.name()));
             source.push(
                 source
-                    .error(text.span, format!("there is no time zone `{}`", text.value), format!("expected {}", schedule::TIMEZONE.expects))
+                    .error(
+                        text.span,
+                        format!("there is no time zone `{}`", text.value),
+                        format!("expected {}", schedule::TIMEZONE.expects),
+                    )
                     .help_if(near.map(|n| format!("did you mean \"{n}\"?"))),
             );
             None
@@ -322,7 +329,11 @@ fn read_schedule(table: &TableReader<'_, '_, '_>) -> Option<Timetable> {
     let every = table.duration(&schedule::EVERY, SHORTEST);
     let Some(text) = table.text(&schedule::CRON) else {
         if table.get(&schedule::EVERY).is_none() && table.get(&schedule::CRON).is_none() {
-            table.missing(&schedule::EVERY, "the schedule", "for example every = \"1m\", or cron = \"*/5 8-20 * * Mon-Fri\"");
+            table.missing(
+                &schedule::EVERY,
+                "the schedule",
+                "for example every = \"1m\", or cron = \"*/5 8-20 * * Mon-Fri\"",
+            );
         }
         if table.get(&schedule::TIMEZONE).is_some() && table.get(&schedule::EVERY).is_some() {
             source.push(source.error(
@@ -336,7 +347,11 @@ fn read_schedule(table: &TableReader<'_, '_, '_>) -> Option<Timetable> {
     if table.get(&schedule::EVERY).is_some() {
         source.push(
             source
-                .error(table.key_span(&schedule::CRON), "a schedule has `every` or `cron`, not both", "the second schedule")
+                .error(
+                    table.key_span(&schedule::CRON),
+                    "a schedule has `every` or `cron`, not both",
+                    "the second schedule",
+                )
                 .other(table.key_span(&schedule::EVERY), "the first"),
         );
         return None;
@@ -344,7 +359,9 @@ fn read_schedule(table: &TableReader<'_, '_, '_>) -> Option<Timetable> {
     match CronLine::parse(&text.value, zone.unwrap_or(chrono_tz::Tz::UTC)) {
         Ok(line) => Some(Timetable::Cron(Box::new(line))),
         Err(error) => {
-            source.push(source.error(text.part(error.range), "this cron line is not valid", error.message).help_if(error.help));
+            source.push(
+                source.error(text.part(error.range), "this cron line is not valid", error.message).help_if(error.help),
+            );
             None
         }
     }

@@ -267,7 +267,11 @@ impl Expr {
         let start = offset + (raw.len() - raw.trim_start().len());
         let whole: Span = text.part(start..start + trimmed.len());
         if trimmed.is_empty() {
-            source.push(source.error(text.part(offset - 2..offset + raw.len() + 2), "a template is empty", "expected a name"));
+            source.push(source.error(
+                text.part(offset - 2..offset + raw.len() + 2),
+                "a template is empty",
+                "expected a name",
+            ));
             return None;
         }
         let compiled = match ENVIRONMENT.compile_expression_owned(trimmed.to_owned()) {
@@ -302,10 +306,11 @@ impl Expr {
                 ("env", Some(name)) => (Root::Env, name),
                 ("secret", Some(name)) => (Root::Secret, name),
                 ("env" | "secret", None) => {
-                    source.push(
-                        source
-                            .error(whole.clone(), format!("`{first}` needs a name"), format!("expected `{first}.name`")),
-                    );
+                    source.push(source.error(
+                        whole.clone(),
+                        format!("`{first}` needs a name"),
+                        format!("expected `{first}.name`"),
+                    ));
                     ok = false;
                     continue;
                 }
@@ -320,7 +325,13 @@ impl Expr {
             let tail = trimmed[at.end..].trim_start();
             let has_default = tail.strip_prefix('|').is_some_and(|t| t.trim_start().starts_with("default"));
             let span = text.part(start + at.start..start + at.end);
-            references.push(Reference { root, name: name.to_owned(), written: name.to_owned(), place: source.place(span), has_default });
+            references.push(Reference {
+                root,
+                name: name.to_owned(),
+                written: name.to_owned(),
+                place: source.place(span),
+                has_default,
+            });
         }
         references.sort_by_key(|r| r.place.span.start);
         let bare = match &references[..] {
@@ -368,13 +379,19 @@ impl Expr {
         scope.functions.bind(&self.code.source, &mut context);
         let value = compiled.eval(minijinja::Value::from(context)).map_err(|error| RenderError {
             missing: None,
-            message: format!("{{{{ {} }}}}: {}", self.code.source, error.detail().map_or_else(|| error.kind().to_string(), str::to_owned)),
+            message: format!(
+                "{{{{ {} }}}}: {}",
+                self.code.source,
+                error.detail().map_or_else(|| error.kind().to_string(), str::to_owned)
+            ),
         })?;
         if value.is_undefined() {
             return Err(RenderError { missing: None, message: format!("{{{{ {} }}}} has no value", self.code.source) });
         }
-        let value = serde_json::to_value(&value)
-            .map_err(|_| RenderError { missing: None, message: format!("{{{{ {} }}}} is not a plain value", self.code.source) })?;
+        let value = serde_json::to_value(&value).map_err(|_| RenderError {
+            missing: None,
+            message: format!("{{{{ {} }}}} is not a plain value", self.code.source),
+        })?;
         Ok(Bound { value, secret, captured })
     }
 
@@ -394,7 +411,11 @@ impl Scope {
         let name = reference.name.as_str();
         match reference.root {
             Root::Name => self.names.get(name).cloned(),
-            Root::Env => self.env.get(name).map(|value| Bound { value: Json::String(value.clone()), secret: false, captured: false }),
+            Root::Env => self.env.get(name).map(|value| Bound {
+                value: Json::String(value.clone()),
+                secret: false,
+                captured: false,
+            }),
             Root::Secret => self.secrets.get(name).map(|secret| Bound {
                 value: Json::String(secret.value.expose().to_owned()),
                 secret: true,
@@ -480,7 +501,8 @@ fn filters_of(source: &str) -> Vec<(usize, &str)> {
             (None, b @ (b'"' | b'\'')) => quote = Some(b),
             (None, b'|') => {
                 let start = i + 1 + (source[i + 1..].len() - source[i + 1..].trim_start().len());
-                let len = source[start..].find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(source.len() - start);
+                let len =
+                    source[start..].find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(source.len() - start);
                 if len > 0 {
                     out.push((start, &source[start..start + len]));
                 }
@@ -496,7 +518,8 @@ fn find_word(text: &str, word: &str) -> Option<usize> {
     let boundary = |c: Option<char>| c.is_none_or(|c| !(c.is_alphanumeric() || c == '_' || c == '.'));
     text.match_indices(word)
         .find(|(i, _)| {
-            boundary(text[..*i].chars().next_back()) && text[i + word.len()..].chars().next().is_none_or(|c| !(c.is_alphanumeric() || c == '_'))
+            boundary(text[..*i].chars().next_back())
+                && text[i + word.len()..].chars().next().is_none_or(|c| !(c.is_alphanumeric() || c == '_'))
         })
         .map(|(i, _)| i)
 }
@@ -520,11 +543,8 @@ mod tests {
         let source = Source { file: SourceFile::new("t", text), findings: &findings };
         let spanned = Text { value: text.to_owned(), span: 0..text.len(), origin: Some(0) };
         let template = Template::parse(&source, &spanned);
-        let found: Vec<String> = findings
-            .into_sorted()
-            .into_iter()
-            .map(|d| format!("{} @{:?}", d.message, d.place.span))
-            .collect();
+        let found: Vec<String> =
+            findings.into_sorted().into_iter().map(|d| format!("{} @{:?}", d.message, d.place.span)).collect();
         template.ok_or(found)
     }
 

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::{Bucket, Counter, Gauge, Histogram as ProtoHistogram, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{
+    Bucket, Counter, Gauge, Histogram as ProtoHistogram, LabelPair, Metric, MetricFamily, MetricType,
+};
 
 use crate::clock::Timestamp;
 use crate::ids::JourneyKey;
@@ -191,7 +193,10 @@ static FAMILIES: &[Family] = &[
         help: "Runs that say nothing of the target, by what was wrong with journeyd or its surroundings.",
         samples: |t, out| {
             each_journey(t, |l, j| {
-                Fault::ALL.iter().zip(j.errored).for_each(|(fault, n)| out.count(&with(l, &[("reason", fault.as_str())]), n));
+                Fault::ALL
+                    .iter()
+                    .zip(j.errored)
+                    .for_each(|(fault, n)| out.count(&with(l, &[("reason", fault.as_str())]), n));
             });
         },
     },
@@ -201,7 +206,10 @@ static FAMILIES: &[Family] = &[
         help: "Due runs that did not start.",
         samples: |t, out| {
             each_journey(t, |l, j| {
-                MissedReason::ALL.iter().zip(j.missed).for_each(|(why, n)| out.count(&with(l, &[("reason", why.as_str())]), n));
+                MissedReason::ALL
+                    .iter()
+                    .zip(j.missed)
+                    .for_each(|(why, n)| out.count(&with(l, &[("reason", why.as_str())]), n));
             });
         },
     },
@@ -375,7 +383,8 @@ pub struct Families {
 
 impl Families {
     pub fn new(tables: Arc<Mutex<Tables>>) -> Self {
-        let describe = |f: &Family| Desc::new(f.name.into(), f.help.into(), Vec::new(), std::collections::HashMap::new()).ok();
+        let describe =
+            |f: &Family| Desc::new(f.name.into(), f.help.into(), Vec::new(), std::collections::HashMap::new()).ok();
         Self { tables, descriptions: FAMILIES.iter().filter_map(describe).collect() }
     }
 }

@@ -152,7 +152,11 @@ impl Metrics {
 /// How many series a configuration will expose at least, for the budget.
 pub fn series_needed(journeys: &[Arc<Journey>], settings: MetricsSettings) -> u64 {
     let plans = journeys.iter().flat_map(|j| &j.plans);
-    plans.map(|plan| series::per_journey() + plan.all_steps().count() as u64 * series::per_step(settings.step_histograms)).sum()
+    plans
+        .map(|plan| {
+            series::per_journey() + plan.all_steps().count() as u64 * series::per_step(settings.step_histograms)
+        })
+        .sum()
 }
 
 #[cfg(test)]

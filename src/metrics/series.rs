@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use crate::clock::Timestamp;
 use crate::ids::StepId;
-use crate::report::{Failure, Fault, MissedReason, Outcome, Phases, Reason, RunReport, StatusClass, StepOutcome, StepReport};
+use crate::report::{
+    Failure, Fault, MissedReason, Outcome, Phases, Reason, RunReport, StatusClass, StepOutcome, StepReport,
+};
 
 /// Whole journeys: boundaries at common objectives and time-outs, up to two minutes.
-pub const JOURNEY_BUCKETS: [f64; 15] = [0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 4.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0];
+pub const JOURNEY_BUCKETS: [f64; 15] =
+    [0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 4.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0];
 /// Single steps: 1 ms to 30 s.
 pub const STEP_BUCKETS: [f64; 17] =
     [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 4.0, 5.0, 10.0, 20.0, 30.0];
@@ -111,7 +114,8 @@ impl JourneySeries {
         let mut old = std::mem::take(&mut self.steps);
         for id in steps {
             let mut series = old.remove(id).unwrap_or_default();
-            series.duration = histograms.then(|| series.duration.take().unwrap_or_else(|| Histogram::new(&STEP_BUCKETS)));
+            series.duration =
+                histograms.then(|| series.duration.take().unwrap_or_else(|| Histogram::new(&STEP_BUCKETS)));
             self.steps.insert(id.clone(), series);
         }
     }

@@ -35,7 +35,8 @@ fn step_report(id: &str, outcome: StepOutcome, status: Option<u16>) -> StepRepor
     let mut exchange = crate::runner::blank_exchange("GET", "http://h/".into(), "r".into());
     exchange.status = status;
     exchange.duration = Duration::from_millis(30);
-    exchange.phases = Phases { processing: Duration::from_millis(20), transfer: Duration::from_millis(10), ..Phases::default() };
+    exchange.phases =
+        Phases { processing: Duration::from_millis(20), transfer: Duration::from_millis(10), ..Phases::default() };
     StepReport { id: StepId::new(id).unwrap(), outcome, exchange: Some(exchange) }
 }
 
@@ -85,10 +86,17 @@ fn series_that_differ_only_in_where_the_labels_split_stay_apart() {
     let (a, b) = (journey("checkout", &step("1pay")), journey("checkout1", &step("pay")));
     let metrics = Metrics::new(SETTINGS);
     metrics.configure(&[a, b], "local", SETTINGS, Timestamp::from_secs(1));
-    metrics.observe(&report("checkout", None, Outcome::Passed, vec![step_report("1pay", StepOutcome::Passed, Some(200))]));
+    metrics.observe(&report(
+        "checkout",
+        None,
+        Outcome::Passed,
+        vec![step_report("1pay", StepOutcome::Passed, Some(200))],
+    ));
     let text = text(&metrics, Format::Text);
     let series = |journey: &str, step: &str| {
-        format!("journeyd_step_responses_total{{journey=\"{journey}\",variant=\"\",location=\"local\",step=\"{step}\",class=\"2xx\"}}")
+        format!(
+            "journeyd_step_responses_total{{journey=\"{journey}\",variant=\"\",location=\"local\",step=\"{step}\",class=\"2xx\"}}"
+        )
     };
     assert_eq!(value(&text, &series("checkout", "1pay")).as_deref(), Some("1"), "{text}");
     assert_eq!(value(&text, &series("checkout1", "pay")).as_deref(), Some("0"));
@@ -96,7 +104,10 @@ fn series_that_differ_only_in_where_the_labels_split_stay_apart() {
 
 #[test]
 fn each_outcome_moves_its_own_numbers() {
-    let j = journey("j", "base_url = \"http://h\"\n[[steps]]\nid = \"s\"\nrequest = \"GET /\"\n[[steps]]\nid = \"t\"\nrequest = \"GET /\"\n");
+    let j = journey(
+        "j",
+        "base_url = \"http://h\"\n[[steps]]\nid = \"s\"\nrequest = \"GET /\"\n[[steps]]\nid = \"t\"\nrequest = \"GET /\"\n",
+    );
     let metrics = Metrics::new(SETTINGS);
     metrics.configure(&[j], "local", SETTINGS, Timestamp::from_secs(1));
     let j = "journey=\"j\",variant=\"\",location=\"local\"";
@@ -105,8 +116,21 @@ fn each_outcome_moves_its_own_numbers() {
     assert!(!before.contains("journeyd_journey_up{"), "absent until the first run");
 
     let passed = || step_report("s", StepOutcome::Passed, Some(200));
-    metrics.observe(&report("j", None, Outcome::Passed, vec![passed(), step_report("t", StepOutcome::Passed, Some(204))]));
-    metrics.observe(&report("j", None, Outcome::Failed(Reason::Http5xx), vec![step_report("s", failed(Reason::Http5xx), Some(500)), StepReport::without_request(StepId::new("t").unwrap(), StepOutcome::Blocked)]));
+    metrics.observe(&report(
+        "j",
+        None,
+        Outcome::Passed,
+        vec![passed(), step_report("t", StepOutcome::Passed, Some(204))],
+    ));
+    metrics.observe(&report(
+        "j",
+        None,
+        Outcome::Failed(Reason::Http5xx),
+        vec![
+            step_report("s", failed(Reason::Http5xx), Some(500)),
+            StepReport::without_request(StepId::new("t").unwrap(), StepOutcome::Blocked),
+        ],
+    ));
     metrics.observe(&report("j", None, Outcome::Errored(Fault::Fds), vec![]));
     metrics.missed(&JourneyKey { journey: JourneyId::new("j").unwrap(), variant: None }, MissedReason::Overlap);
     let after = text(&metrics, Format::Text);
@@ -138,7 +162,14 @@ fn both_formats_show_the_same_series() {
     metrics.configure(&[j], "local", SETTINGS, Timestamp::from_secs(1));
     metrics.observe(&report("j", None, Outcome::Passed, vec![step_report("s", StepOutcome::Passed, Some(200))]));
     let names = |text: &str| -> Vec<String> {
-        let mut names: Vec<String> = text.lines().filter(|l| !l.starts_with('#')).map(|l| l[..l.rfind('}').map_or_else(|| l.find(' ').unwrap(), |_| l.find("} ").map_or(l.len(), |i| i + 1))].to_owned()).collect();
+        let mut names: Vec<String> = text
+            .lines()
+            .filter(|l| !l.starts_with('#'))
+            .map(|l| {
+                l[..l.rfind('}').map_or_else(|| l.find(' ').unwrap(), |_| l.find("} ").map_or(l.len(), |i| i + 1))]
+                    .to_owned()
+            })
+            .collect();
         names.sort();
         names
     };
@@ -163,7 +194,10 @@ fn a_reload_keeps_numbers_of_what_stays_and_ends_series_of_what_leaves() {
     assert_eq!(value(&text(&metrics, Format::Text), "journeyd_config_last_reload_successful").as_deref(), Some("0"));
     metrics.configure(&[a], "local", SETTINGS, Timestamp::from_secs(2));
     let after = text(&metrics, Format::Text);
-    assert_eq!(value(&after, "journeyd_journey_runs_total{journey=\"a\",variant=\"\",location=\"local\"}").as_deref(), Some("1"));
+    assert_eq!(
+        value(&after, "journeyd_journey_runs_total{journey=\"a\",variant=\"\",location=\"local\"}").as_deref(),
+        Some("1")
+    );
     assert!(!after.contains("journey=\"b\""));
     assert_eq!(value(&after, "journeyd_config_last_reload_successful").as_deref(), Some("1"));
     assert_eq!(value(&after, "journeyd_config_last_reload_success_timestamp_seconds").as_deref(), Some("2"));
@@ -171,10 +205,18 @@ fn a_reload_keeps_numbers_of_what_stays_and_ends_series_of_what_leaves() {
 
 #[test]
 fn the_series_budget_counts_what_a_scrape_shows() {
-    let j = journey("j", "base_url = \"http://h\"\n[[steps]]\nid = \"s\"\nrequest = \"GET /\"\n[[steps]]\nid = \"t\"\nrequest = \"GET /\"\n");
+    let j = journey(
+        "j",
+        "base_url = \"http://h\"\n[[steps]]\nid = \"s\"\nrequest = \"GET /\"\n[[steps]]\nid = \"t\"\nrequest = \"GET /\"\n",
+    );
     let metrics = Metrics::new(SETTINGS);
     metrics.configure(&[Arc::clone(&j)], "local", SETTINGS, Timestamp::from_secs(1));
-    metrics.observe(&report("j", None, Outcome::Passed, vec![step_report("s", StepOutcome::Passed, Some(200)), step_report("t", StepOutcome::Passed, Some(200))]));
+    metrics.observe(&report(
+        "j",
+        None,
+        Outcome::Passed,
+        vec![step_report("s", StepOutcome::Passed, Some(200)), step_report("t", StepOutcome::Passed, Some(200))],
+    ));
     let shown = text(&metrics, Format::Text).lines().filter(|l| l.contains("journey=\"j\"")).count() as u64;
     let budget = series_needed(&[j], SETTINGS);
     assert!((shown..=shown + 12).contains(&budget), "shown {shown}, budgeted {budget}");

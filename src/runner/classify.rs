@@ -77,7 +77,9 @@ pub fn classify(error: &reqwest::Error, stage: Stage) -> Verdict {
         Stage::Resolving => target(Reason::Dns, "dns_other", "the name could not be resolved"),
         Stage::Connecting => target(Reason::ConnectUnreachable, "tcp_other", "the connection could not be made"),
         Stage::Handshake => target(Reason::TlsHandshake, "tls_other", "the TLS handshake failed"),
-        Stage::Waiting | Stage::Transferring => target(Reason::Protocol, "http_other", "the response could not be read"),
+        Stage::Waiting | Stage::Transferring => {
+            target(Reason::Protocol, "http_other", "the response could not be read")
+        }
     })
 }
 
@@ -186,7 +188,9 @@ fn tls_verdict(error: &rustls::Error) -> Verdict {
             };
             target(Reason::TlsHandshake, "tls_refused", text)
         }
-        Tls::InvalidMessage(_) => target(Reason::TlsHandshake, "tls_not_tls", "what answers on this port does not speak TLS"),
+        Tls::InvalidMessage(_) => {
+            target(Reason::TlsHandshake, "tls_not_tls", "what answers on this port does not speak TLS")
+        }
         other => target(Reason::TlsHandshake, "tls_other", other.to_string()),
     }
 }
@@ -225,7 +229,9 @@ mod tests {
 
     #[test]
     fn what_this_machine_ran_out_of_is_our_own_fault() {
-        for (code, fault) in [(EMFILE, Fault::Fds), (ENFILE, Fault::Fds), (EADDRNOTAVAIL, Fault::Ports), (errno::ENOBUFS, Fault::Fds)] {
+        for (code, fault) in
+            [(EMFILE, Fault::Fds), (ENFILE, Fault::Fds), (EADDRNOTAVAIL, Fault::Ports), (errno::ENOBUFS, Fault::Fds)]
+        {
             let verdict = io_verdict(&io::Error::from_raw_os_error(code), Stage::Connecting).unwrap();
             assert_eq!(verdict.blame, Blame::Ours(fault), "{code}");
         }

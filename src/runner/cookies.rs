@@ -60,7 +60,8 @@ impl Jar {
 
     /// The `Cookie` header for a request to `url`.
     pub fn header(&self, url: &Url) -> Option<String> {
-        let pairs: Vec<String> = self.store.get_request_values(url).map(|(name, value)| format!("{name}={value}")).collect();
+        let pairs: Vec<String> =
+            self.store.get_request_values(url).map(|(name, value)| format!("{name}={value}")).collect();
         (!pairs.is_empty()).then(|| pairs.join("; "))
     }
 
@@ -112,7 +113,11 @@ mod tests {
     #[test]
     fn session_values_are_secrets_and_settings_are_not() {
         let mut jar = Jar::default();
-        let stored = set(&mut jar, "http://a.example/", &["theme=dark", "session=abc", "x=yes; HttpOnly", "id=0123456789abcdef"]);
+        let stored = set(
+            &mut jar,
+            "http://a.example/",
+            &["theme=dark", "session=abc", "x=yes; HttpOnly", "id=0123456789abcdef"],
+        );
         assert_eq!(stored.secrets, ["abc", "yes", "0123456789abcdef"]);
     }
 }

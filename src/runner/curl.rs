@@ -42,7 +42,11 @@ impl CurlLine<'_> {
         match &self.body {
             CurlBody::None => {}
             CurlBody::Form(fields) => {
-                out.extend(fields.iter().map(|(name, value)| format!("--data-urlencode {}", quote(&format!("{name}={value}"), redactor))));
+                out.extend(
+                    fields.iter().map(|(name, value)| {
+                        format!("--data-urlencode {}", quote(&format!("{name}={value}"), redactor))
+                    }),
+                );
             }
             CurlBody::Raw(text) => out.push(format!("--data-raw {}", quote(text, redactor))),
         }

@@ -110,7 +110,10 @@ pub fn select(page: &str, queries: &[&CssQuery]) -> Result<Vec<Selected>, Unread
     let slow = || Unreadable {
         reason: Reason::TooLarge,
         kind: "html_too_complex",
-        text: format!("the page takes more than {} of CPU time to parse: it is nested too deeply", crate::quantity::show_duration(PARSE_BUDGET)),
+        text: format!(
+            "the page takes more than {} of CPU time to parse: it is nested too deeply",
+            crate::quantity::show_duration(PARSE_BUDGET)
+        ),
     };
     let mut parser = parse_document(HtmlTreeSink::new(Html::new_document()), ParseOpts::default());
     let mut rest = page;
@@ -180,7 +183,8 @@ mod tests {
     #[test]
     fn selectors_give_the_first_match_and_the_count() {
         let page = "<h1> Big\n <b>Mug</b> </h1><ul><li><a href='/p/1'>one</a><li><a href='/p/2'>two</a></ul>";
-        let (h1, li, a, none) = (query("h1", None), query("ul li", None), query("li a", Some("href")), query(".x", None));
+        let (h1, li, a, none) =
+            (query("h1", None), query("ul li", None), query("li a", Some("href")), query(".x", None));
         let found = select(page, &[&h1, &li, &a, &none]).unwrap();
         assert_eq!(found[0], Selected { first: Some("Big Mug".into()), count: 1 });
         assert_eq!(found[1], Selected { first: Some("one".into()), count: 2 });
@@ -211,7 +215,10 @@ mod tests {
             h
         };
         assert_eq!(text_of(&headers("text/html; charset=ISO-8859-1"), b"caf\xe9"), "café");
-        assert_eq!(text_of(&headers("text/html"), b"<meta charset=\"windows-1252\">caf\xe9"), "<meta charset=\"windows-1252\">café");
+        assert_eq!(
+            text_of(&headers("text/html"), b"<meta charset=\"windows-1252\">caf\xe9"),
+            "<meta charset=\"windows-1252\">café"
+        );
         assert_eq!(text_of(&headers("text/html; charset=nonsense"), "café".as_bytes()), "café");
         assert_eq!(text_of(&HeaderMap::new(), b"\xff\xfea\0"), "a");
     }

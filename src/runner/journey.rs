@@ -230,7 +230,10 @@ impl Run<'_> {
             let url = Url::parse(&text).ok().filter(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
             let Some(url) = url else {
                 let shown = self.redactor.redact(&text);
-                return Err(RenderError { missing: None, message: format!("base_url is not an http or https URL: {shown:?}") });
+                return Err(RenderError {
+                    missing: None,
+                    message: format!("base_url is not an http or https URL: {shown:?}"),
+                });
             };
             self.trusted.insert(url.origin().ascii_serialization());
             self.base = Some(url);
@@ -295,11 +298,11 @@ impl Run<'_> {
         let limit = Limit { watch: Stopwatch::start(), total: CLEANUP_TIMEOUT, reason: Reason::StepTimeout };
         let mut reports = Vec::with_capacity(self.plan.cleanup.len());
         for step in &self.plan.cleanup {
-            let missing = step
-                .templates()
-                .into_iter()
-                .flat_map(|t| t.references())
-                .any(|r| r.root == Root::Name && !self.scope.names.contains_key(&r.name) && !step.captures.iter().any(|c| c.name == r.name));
+            let missing = step.templates().into_iter().flat_map(|t| t.references()).any(|r| {
+                r.root == Root::Name
+                    && !self.scope.names.contains_key(&r.name)
+                    && !step.captures.iter().any(|c| c.name == r.name)
+            });
             if missing {
                 reports.push(StepReport::without_request(step.id.clone(), StepOutcome::NotNeeded));
                 continue;

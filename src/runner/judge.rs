@@ -40,7 +40,7 @@ pub async fn judge(run: &mut Run<'_>, step: &Arc<Step>, seen: Seen<'_>) -> StepO
     };
     // Captures and assertions in the order in which they stand in the file.
     let mut order: Vec<(usize, Work<'_>)> = Vec::with_capacity(step.captures.len() + step.assertions.len());
-    order.extend(step.captures.iter().map(|c| (c.place.span.start, Work::Capture(c))));
+    order.extend(step.captures.iter().map(|c| (c.place.span.start, Work::Capture)));
     order.extend(step.assertions.iter().map(|a| (a.place.span.start, Work::Assert(a))));
     // An assertion may use a capture of its own step, wherever it stands; so captures are bound first and
     // their failures told in file order.
@@ -54,7 +54,7 @@ pub async fn judge(run: &mut Run<'_>, step: &Arc<Step>, seen: Seen<'_>) -> StepO
     order.sort_by_key(|(at, _)| *at);
     for (at, work) in order {
         let failure = match work {
-            Work::Capture(_) => missing.iter().find(|(place, _)| *place == at).map(|(_, failure)| failure.clone()),
+            Work::Capture => missing.iter().find(|(place, _)| *place == at).map(|(_, failure)| failure.clone()),
             Work::Assert(assertion) => match judge_assertion(run, assertion, &body, &seen) {
                 Ok(failure) => failure,
                 // An operand without a value: its capture is missing, which is told where that stands.
@@ -70,7 +70,7 @@ pub async fn judge(run: &mut Run<'_>, step: &Arc<Step>, seen: Seen<'_>) -> StepO
 }
 
 enum Work<'a> {
-    Capture(&'a Capture),
+    Capture,
     Assert(&'a Assertion),
 }
 
@@ -233,9 +233,9 @@ impl Contents {
                     (None, _, _) => return Err(nothing()),
                 }
             }
-            From::Header(name) => {
-                Json::String(seen.exchange.headers.get(name).and_then(|v| v.to_str().ok()).ok_or_else(nothing)?.to_owned())
-            }
+            From::Header(name) => Json::String(
+                seen.exchange.headers.get(name).and_then(|v| v.to_str().ok()).ok_or_else(nothing)?.to_owned(),
+            ),
             From::Cookie(name) => Json::String(run.jar.value(seen.url, name).ok_or_else(nothing)?),
             From::Url => Json::String(seen.url.to_string()),
             From::Body => Json::String(self.text.clone().unwrap_or_default()),
@@ -266,7 +266,12 @@ impl Contents {
             Subject::Status => Observed::one(seen.exchange.status),
             Subject::Within => Observed::one(seen.duration.as_secs_f64()),
             Subject::Header(name) => Observed::texts(
-                seen.exchange.headers.get_all(name).iter().map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned()).collect(),
+                seen.exchange
+                    .headers
+                    .get_all(name)
+                    .iter()
+                    .map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
+                    .collect(),
             ),
             Subject::Cookie(name) => Observed::texts(run.jar.value(seen.url, name).into_iter().collect()),
             Subject::Body => Observed::texts(vec![self.text.clone().unwrap_or_default()]),
@@ -289,7 +294,11 @@ impl Contents {
             }
             Subject::Css(query) => {
                 let selected = self.css(query)?;
-                Observed { count: selected.count, values: selected.first.into_iter().map(Json::String).collect(), textual: true }
+                Observed {
+                    count: selected.count,
+                    values: selected.first.into_iter().map(Json::String).collect(),
+                    textual: true,
+                }
             }
             Subject::Url => Observed::one(seen.url.as_str()),
             Subject::Redirects => Observed::one(seen.redirects),
@@ -316,7 +325,12 @@ fn missing_capture(run: &Run<'_>, capture: &Capture, why: &str) -> Failure {
     }
 }
 
-fn judge_assertion(run: &Run<'_>, assertion: &Assertion, body: &Contents, seen: &Seen<'_>) -> Result<Option<Failure>, RenderError> {
+fn judge_assertion(
+    run: &Run<'_>,
+    assertion: &Assertion,
+    body: &Contents,
+    seen: &Seen<'_>,
+) -> Result<Option<Failure>, RenderError> {
     if matches!(assertion.subject, Subject::Status) {
         return Ok(None);
     }
@@ -332,7 +346,8 @@ fn judge_assertion(run: &Run<'_>, assertion: &Assertion, body: &Contents, seen: 
     let observed = match body.observe(run, &assertion.subject, seen) {
         Ok(observed) => observed,
         Err(problem) => {
-            let reason = if problem.reason == Reason::TooLarge { problem.reason } else { reason_of(&assertion.subject) };
+            let reason =
+                if problem.reason == Reason::TooLarge { problem.reason } else { reason_of(&assertion.subject) };
             return Ok(Some(failure(reason, problem.kind, "a body that can be read".into(), problem.text)));
         }
     };
@@ -349,7 +364,10 @@ fn judge_assertion(run: &Run<'_>, assertion: &Assertion, body: &Contents, seen: 
         let reason = reason_of(&assertion.subject);
         let (expected, got) = match (&assertion.subject, &wanted) {
             (Subject::Within, Wanted::Compare(_, limit)) => (
-                format!("within {}", crate::quantity::show_duration(Duration::from_secs_f64(limit.as_f64().unwrap_or(0.0)))),
+                format!(
+                    "within {}",
+                    crate::quantity::show_duration(Duration::from_secs_f64(limit.as_f64().unwrap_or(0.0)))
+                ),
                 crate::quantity::show_duration(seen.duration),
             ),
             (_, Wanted::Count(_)) => (format!("{subject} {wanted}"), format!("count {}", observed.count)),

@@ -25,4 +25,3 @@ mod transport;
 #[cfg(test)]
 pub use journey::blank_exchange;
 pub use journey::{Order, Runner, RunnerSettings, Stops};
-pub use tls::RootsProblem;

@@ -55,7 +55,9 @@ impl fmt::Display for ResolveError {
             ResolveProblem::Refused => write!(f, "the resolver refuses to look up {name} (REFUSED)"),
             ResolveProblem::TargetSilent => write!(f, "the name servers of {name} do not answer"),
             ResolveProblem::NoResolver => write!(f, "no DNS resolver answers, asked for {name}"),
-            ResolveProblem::Os(code) => write!(f, "could not ask for {name}: {}", std::io::Error::from_raw_os_error(code)),
+            ResolveProblem::Os(code) => {
+                write!(f, "could not ask for {name}: {}", std::io::Error::from_raw_os_error(code))
+            }
         }
     }
 }

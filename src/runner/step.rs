@@ -77,7 +77,9 @@ impl PreparedBody {
     fn bytes(&self) -> Option<Bytes> {
         match self {
             Self::None => None,
-            Self::Form(fields) => Some(url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish().into()),
+            Self::Form(fields) => {
+                Some(url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish().into())
+            }
             Self::Json(text) | Self::Text(text) => Some(text.clone().into()),
         }
     }
@@ -117,12 +119,18 @@ pub async fn run_step(run: &mut Run<'_>, step: &Arc<Step>, limit: Limit) -> Step
     report.url = run.redactor.redact(walk.url.as_str());
     let outcome = match result {
         Ok(exchange) => {
-            let seen = Seen { exchange: &exchange, url: &walk.url, redirects: report.redirects.len(), duration: report.duration };
+            let seen = Seen {
+                exchange: &exchange,
+                url: &walk.url,
+                redirects: report.redirects.len(),
+                duration: report.duration,
+            };
             judge(run, step, seen).await
         }
         Err(verdict) => {
-            let verdict = blame_the_limit(verdict, &walk.watch, walk.allowed, cut_by_run, &limit, !report.redirects.is_empty());
-            broken(run, step, verdict, &report, step.timeout)
+            let verdict =
+                blame_the_limit(verdict, &walk.watch, walk.allowed, cut_by_run, &limit, !report.redirects.is_empty());
+            broken(run, step, &verdict, &report, step.timeout)
         }
     };
     if matches!(outcome, StepOutcome::Failed(_) | StepOutcome::Errored { .. }) {
@@ -132,13 +140,24 @@ pub async fn run_step(run: &mut Run<'_>, step: &Arc<Step>, limit: Limit) -> Step
 }
 
 /// When the time of the whole run or of all redirects was up, that is the reason, not where it struck.
-fn blame_the_limit(verdict: Verdict, watch: &Stopwatch, allowed: Duration, cut_by_run: bool, limit: &Limit, redirected: bool) -> Verdict {
+fn blame_the_limit(
+    verdict: Verdict,
+    watch: &Stopwatch,
+    allowed: Duration,
+    cut_by_run: bool,
+    limit: &Limit,
+    redirected: bool,
+) -> Verdict {
     if watch.elapsed() < allowed || !matches!(verdict.blame, Blame::Target { .. }) {
         return verdict;
     }
     let total = crate::quantity::show_duration(limit.total);
     let (reason, kind, text) = if cut_by_run {
-        (limit.reason, limit.reason.as_str(), format!("the time for all steps together ({total}) was over; {}", verdict.text))
+        (
+            limit.reason,
+            limit.reason.as_str(),
+            format!("the time for all steps together ({total}) was over; {}", verdict.text),
+        )
     } else if redirected {
         (Reason::StepTimeout, "step_timeout", format!("the step's time was over after redirects; {}", verdict.text))
     } else {
@@ -147,7 +166,7 @@ fn blame_the_limit(verdict: Verdict, watch: &Stopwatch, allowed: Duration, cut_b
     Verdict { blame: Blame::Target { reason, kind }, text }
 }
 
-fn broken(run: &Run<'_>, step: &Step, verdict: Verdict, report: &ExchangeReport, timeout: Duration) -> StepOutcome {
+fn broken(run: &Run<'_>, step: &Step, verdict: &Verdict, report: &ExchangeReport, timeout: Duration) -> StepOutcome {
     let text = run.redactor.redact(&verdict.text);
     match verdict.blame {
         Blame::Ours(fault) => StepOutcome::Errored { fault, detail: text },
@@ -164,7 +183,9 @@ fn broken(run: &Run<'_>, step: &Step, verdict: Verdict, report: &ExchangeReport,
             };
             let subject = match reason {
                 Reason::Dns => "name",
-                Reason::ConnectRefused | Reason::ConnectTimeout | Reason::ConnectReset | Reason::ConnectUnreachable => "connection",
+                Reason::ConnectRefused | Reason::ConnectTimeout | Reason::ConnectReset | Reason::ConnectUnreachable => {
+                    "connection"
+                }
                 Reason::TlsCertificate | Reason::TlsHandshake => "tls",
                 Reason::Redirect => "redirect",
                 _ => "response",
@@ -218,23 +239,29 @@ impl Walk {
 
     /// One request; repeated once when the server had closed a kept connection before it saw it.
     async fn send(&mut self, run: &mut Run<'_>, prepared: &Prepared) -> Result<Exchange, Verdict> {
-        let idempotent = [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE].contains(&self.method);
+        let idempotent =
+            [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE].contains(&self.method);
         for attempt in 0.. {
             let request_id = entropy::uuid().to_string();
             let headers = self.headers(run, prepared, &request_id);
             self.sent_cookies |= headers.contains_key(header::COOKIE);
             self.report.request_id = request_id;
             self.report.method = self.method.as_str().to_owned();
-            let request = Request { method: self.method.clone(), url: self.url.clone(), headers, body: self.body.clone() };
+            let request =
+                Request { method: self.method.clone(), url: self.url.clone(), headers, body: self.body.clone() };
             let deadline = self.watch.deadline(self.allowed);
             match run.session.send(request, deadline).await {
                 Ok(exchange) => return Ok(exchange),
                 Err(broken) => {
                     self.report.phases.add(&broken.facts.phases);
-                    self.report.certificate_expires = broken.facts.certificate_expires.or(self.report.certificate_expires);
-                    let dropped = matches!(broken.verdict.blame, Blame::Target { kind: "http_closed" | "http_reset", .. });
+                    self.report.certificate_expires =
+                        broken.facts.certificate_expires.or(self.report.certificate_expires);
+                    let dropped =
+                        matches!(broken.verdict.blame, Blame::Target { kind: "http_closed" | "http_reset", .. });
                     if attempt == 0 && dropped && broken.facts.reused && idempotent {
-                        self.report.warnings.push("the server had closed the kept connection; sent again on a new one".into());
+                        self.report
+                            .warnings
+                            .push("the server had closed the kept connection; sent again on a new one".into());
                         continue;
                     }
                     return Err(broken.verdict);
@@ -303,18 +330,34 @@ impl Walk {
     }
 
     /// Turns to where `location` points, as browsers do.
-    fn redirect(&mut self, run: &Run<'_>, step: &Step, prepared: &Prepared, status: u16, location: &HeaderValue) -> Result<(), Verdict> {
+    fn redirect(
+        &mut self,
+        run: &Run<'_>,
+        step: &Step,
+        prepared: &Prepared,
+        status: u16,
+        location: &HeaderValue,
+    ) -> Result<(), Verdict> {
         let refuse = |kind, text: String| Verdict { blame: Blame::Target { reason: Reason::Redirect, kind }, text };
         let shown = || shorten(&String::from_utf8_lossy(location.as_bytes()), 120);
         let next = location.to_str().ok().and_then(|l| self.url.join(l).ok());
         let Some(next) = next else {
-            return Err(refuse("redirect_bad_location", format!("the server redirects to {:?}, which is not an address", shown())));
+            return Err(refuse(
+                "redirect_bad_location",
+                format!("the server redirects to {:?}, which is not an address", shown()),
+            ));
         };
         if !matches!(next.scheme(), "http" | "https") {
-            return Err(refuse("redirect_scheme", format!("the server redirects to {:?}; only http and https are followed", shown())));
+            return Err(refuse(
+                "redirect_scheme",
+                format!("the server redirects to {:?}; only http and https are followed", shown()),
+            ));
         }
         if self.report.redirects.len() >= usize::from(step.redirects) {
-            return Err(refuse("redirect_limit", format!("more than {} redirects, the next to {:?}", step.redirects, shown())));
+            return Err(refuse(
+                "redirect_limit",
+                format!("more than {} redirects, the next to {:?}", step.redirects, shown()),
+            ));
         }
         self.report.redirects.push(Hop { status, url: run.redactor.redact(self.url.as_str()) });
         if self.url.scheme() == "https" && next.scheme() == "http" {
@@ -326,7 +369,10 @@ impl Walk {
             self.body = None;
         }
         if self.body.is_some() && prepared.body_secret && next.origin() != self.url.origin() {
-            return Err(refuse("redirect_denied", format!("the redirect to {:?} would send a secret to another origin", shown())));
+            return Err(refuse(
+                "redirect_denied",
+                format!("the redirect to {:?} would send a secret to another origin", shown()),
+            ));
         }
         let cookies = run.jar.header(&next);
         let fresh = self.seen.insert((self.method.to_string(), next.to_string(), cookies));
@@ -368,7 +414,9 @@ fn prepare(run: &mut Run<'_>, step: &Step) -> Result<Prepared, RenderError> {
         let rendered = template.render(&run.scope)?;
         learn(run, &rendered);
         if HeaderValue::from_str(&rendered.text).is_err() {
-            return Err(unfit(format!("the header {name} cannot hold this value: it has line breaks or control characters")));
+            return Err(unfit(format!(
+                "the header {name} cannot hold this value: it has line breaks or control characters"
+            )));
         }
         headers.push((name.clone(), rendered.text, rendered.secret));
     }

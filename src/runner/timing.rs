@@ -164,9 +164,19 @@ mod tests {
             (aside, 22, true, phases([0, 0, 0, 20, 2])),
             (Trail::default(), 9, true, phases([0, 0, 0, 9, 0])),
             // Cut off while resolving, connecting, in the handshake.
-            (Trail { connect_started: Some(ms(0)), resolve_started: Some(ms(0)), ..Trail::default() }, 50, false, phases([50, 0, 0, 0, 0])),
+            (
+                Trail { connect_started: Some(ms(0)), resolve_started: Some(ms(0)), ..Trail::default() },
+                50,
+                false,
+                phases([50, 0, 0, 0, 0]),
+            ),
             (Trail { connect_started: Some(ms(1)), ..Trail::default() }, 50, false, phases([0, 49, 0, 0, 0])),
-            (Trail { connect_started: Some(ms(0)), tls_started: Some(ms(10)), ..Trail::default() }, 50, false, phases([0, 10, 40, 0, 0])),
+            (
+                Trail { connect_started: Some(ms(0)), tls_started: Some(ms(10)), ..Trail::default() },
+                50,
+                false,
+                phases([0, 10, 40, 0, 0]),
+            ),
         ] {
             let got = trail.phases(ms(total), reused);
             assert_eq!(got, want, "{trail:?}");

@@ -65,7 +65,6 @@ pub struct Broken {
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
     pub phases: Phases,
-    pub duration: Duration,
     pub remote_addr: Option<SocketAddr>,
     pub reused: bool,
     pub certificate_expires: Option<Timestamp>,
@@ -156,7 +155,6 @@ impl Session {
         };
         let facts = Facts {
             phases: self.marks.trail().phases(total, reused),
-            duration: total,
             remote_addr,
             reused,
             certificate_expires: self.certificates.earliest_expiry(&host),
@@ -189,7 +187,9 @@ impl Session {
     fn stage_of(&self, error: &reqwest::Error) -> Stage {
         let stage = self.marks.trail().stage();
         match stage {
-            Stage::Connecting | Stage::Resolving if !error.is_connect() && !self.local_addrs.is_empty() => Stage::Waiting,
+            Stage::Connecting | Stage::Resolving if !error.is_connect() && !self.local_addrs.is_empty() => {
+                Stage::Waiting
+            }
             other => other,
         }
     }
@@ -200,7 +200,6 @@ impl Session {
         let reused = trail.connected.is_none() && trail.stage() == Stage::Waiting;
         let facts = Facts {
             phases: trail.phases(total, reused),
-            duration: total,
             remote_addr: None,
             reused,
             certificate_expires: self.certificates.earliest_expiry(host),
@@ -258,7 +257,12 @@ fn decode(headers: &HeaderMap, wire: &Bytes, max_body: u64) -> Result<Bytes, Ver
                 flate2::read::DeflateDecoder::new(source).take(limit + 1).read_to_end(&mut out)
             }),
             "br" => brotli_decompressor::Decompressor::new(source, 4096).take(limit + 1).read_to_end(&mut out),
-            other => return Err(bad(format!("the body's encoding is unknown: {}", crate::journey::assertion::shorten(other, 40)))),
+            other => {
+                return Err(bad(format!(
+                    "the body's encoding is unknown: {}",
+                    crate::journey::assertion::shorten(other, 40)
+                )));
+            }
         };
         read.map_err(|_| bad(format!("the body is not valid {coding}")))?;
         if out.len() as u64 > limit {

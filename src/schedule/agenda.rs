@@ -194,7 +194,9 @@ impl Agenda {
             .waiting
             .iter()
             .filter(|(since, key)| {
-                self.entries.get(key).is_some_and(|entry| full(self, entry) && *since + Self::patience(entry, *since) <= now)
+                self.entries
+                    .get(key)
+                    .is_some_and(|entry| full(self, entry) && *since + Self::patience(entry, *since) <= now)
             })
             .cloned()
             .collect();
@@ -367,7 +369,10 @@ mod tests {
         let give_up = late + Duration::from_secs(30);
         // The first one's own next due time may come before; look only at the waiting one.
         let before = agenda.tick(give_up - Duration::from_millis(1));
-        assert!(!before.iter().any(|d| matches!(d, Decision::Missed { key: k, .. } if *k == key(second))), "{before:?}");
+        assert!(
+            !before.iter().any(|d| matches!(d, Decision::Missed { key: k, .. } if *k == key(second))),
+            "{before:?}"
+        );
         assert!(agenda.tick(give_up).contains(&missed(second, late, MissedReason::Capacity)));
         agenda.finished(&key(first));
     }

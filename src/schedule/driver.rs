@@ -28,7 +28,12 @@ pub trait Hands: Send {
 }
 
 /// Runs until `stop`. Runs under way are not the driver's to end.
-pub async fn drive(mut agenda: Agenda, mut commands: mpsc::Receiver<Command>, mut hands: impl Hands, stop: CancellationToken) {
+pub async fn drive(
+    mut agenda: Agenda,
+    mut commands: mpsc::Receiver<Command>,
+    mut hands: impl Hands,
+    stop: CancellationToken,
+) {
     let mut jumps = JumpDetector::start();
     loop {
         if jumps.jumped() {

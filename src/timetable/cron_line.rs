@@ -57,9 +57,13 @@ impl CronLine {
     pub fn parse(text: &str, zone: Tz) -> Result<Self, CronError> {
         let words: Vec<(usize, &str)> =
             text.split_whitespace().map(|word| (word.as_ptr() as usize - text.as_ptr() as usize, word)).collect();
-        let whole = |message: String, help: &str| CronError { range: 0..text.len(), message, help: Some(help.to_owned()) };
+        let whole =
+            |message: String, help: &str| CronError { range: 0..text.len(), message, help: Some(help.to_owned()) };
         if text.trim_start().starts_with('@') {
-            return Err(whole("nicknames are not supported".into(), "@daily is \"0 0 * * *\", @hourly is \"0 * * * *\""));
+            return Err(whole(
+                "nicknames are not supported".into(),
+                "@daily is \"0 0 * * *\", @hourly is \"0 * * * *\"",
+            ));
         }
         let words = match words.len() {
             5 => [&[(0, "0")][..], &words].concat(),
@@ -87,7 +91,8 @@ impl CronLine {
         days.dedup();
         let line = |day_of_month: &str, day_of_week: &str| {
             let text = format!("{} {} {} {day_of_month} {} {day_of_week}", list(0), list(1), list(2), list(4));
-            Schedule::from_str(&text).map_err(|error| whole(error.to_string(), "five fields: minute hour day-of-month month day-of-week"))
+            Schedule::from_str(&text)
+                .map_err(|error| whole(error.to_string(), "five fields: minute hour day-of-month month day-of-week"))
         };
         let schedules = if restricted(3) && restricted(5) {
             vec![line(&list(3), "*")?, line("*", &join(&days))?]
@@ -131,8 +136,9 @@ fn parse_field(word: &str, rule: &FieldRule) -> Result<Vec<u32>, FieldError> {
         let fail = |message: String, help: Option<String>| (range.clone(), message, help);
         let (span, step) = match item.split_once('/') {
             Some((span, step)) => {
-                let step: u32 =
-                    step.parse().map_err(|_| fail(format!("`{step}` is not a step"), Some("write */5 for every fifth".into())))?;
+                let step: u32 = step
+                    .parse()
+                    .map_err(|_| fail(format!("`{step}` is not a step"), Some("write */5 for every fifth".into())))?;
                 let width = rule.high - rule.low;
                 if step == 0 || step > width {
                     return Err(fail(
@@ -180,9 +186,17 @@ fn value(text: &str, rule: &FieldRule) -> Result<u32, String> {
     }
     let upper = text.to_ascii_uppercase();
     match rule.names.iter().position(|name| *name == upper) {
-        Some(index) => Ok(index as u32 + rule.low),
-        None if rule.names.is_empty() => Err(format!("`{text}` does not fit the {} field: expected {} to {}", rule.name, rule.low, rule.high)),
-        None => Err(format!("`{text}` does not fit the {} field: expected {} to {} or {}", rule.name, rule.low, rule.high, rule.names.join(" "))),
+        Some(index) => Ok(u32::try_from(index).unwrap_or(0) + rule.low),
+        None if rule.names.is_empty() => {
+            Err(format!("`{text}` does not fit the {} field: expected {} to {}", rule.name, rule.low, rule.high))
+        }
+        None => Err(format!(
+            "`{text}` does not fit the {} field: expected {} to {} or {}",
+            rule.name,
+            rule.low,
+            rule.high,
+            rule.names.join(" ")
+        )),
     }
 }
 
@@ -268,7 +282,10 @@ mod tests {
                 times(text, "UTC", "2026-06-01 00:00", want.len()).into_iter().map(|t| t[..5].to_owned()).collect();
             assert_eq!(got, want, "{text}");
         }
-        assert_eq!(times("5/15 * * * *", "UTC", "2026-06-01 00:00", 3), ["06-01 00:05+00", "06-01 00:20+00", "06-01 00:35+00"]);
+        assert_eq!(
+            times("5/15 * * * *", "UTC", "2026-06-01 00:00", 3),
+            ["06-01 00:05+00", "06-01 00:20+00", "06-01 00:35+00"]
+        );
         assert_eq!(times("30 0 12 * * *", "UTC", "2026-06-01 00:00", 1), ["06-01 12:00+00"]);
     }
 
@@ -279,7 +296,11 @@ mod tests {
             ("*/70 * * * *", 0..4, "a step of 70 never happens in the minute field"),
             ("0 25 * * *", 2..4, "25 does not fit the hour field: expected 0 to 23"),
             ("0 0 30 2 *", 0..10, "this never happens"),
-            ("0 0 * * Mob", 8..11, "`Mob` does not fit the day of week field: expected 0 to 7 or SUN MON TUE WED THU FRI SAT"),
+            (
+                "0 0 * * Mob",
+                8..11,
+                "`Mob` does not fit the day of week field: expected 0 to 7 or SUN MON TUE WED THU FRI SAT",
+            ),
             ("0 20-8 * * *", 2..6, "the range 20-8 runs backwards"),
             ("0 */0 * * *", 2..5, "a step of 0 never happens in the hour field"),
             ("@daily", 0..6, "nicknames are not supported"),
@@ -294,7 +315,9 @@ mod tests {
     #[test]
     fn due_times_agree_with_croner() {
         for zone_name in ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata"] {
-            for text in ["*/15 * * * *", "30 2 * * *", "30 1 * * *", "0 9 * * 1-5", "0 0 13 * 5", "0 0 1 */3 *", "17 3 * * 0,6"] {
+            for text in
+                ["*/15 * * * *", "30 2 * * *", "30 1 * * *", "0 9 * * 1-5", "0 0 13 * 5", "0 0 1 */3 *", "17 3 * * 0,6"]
+            {
                 let ours = line(text, zone_name);
                 let oracle = croner::Cron::from_str(text).unwrap();
                 let mut at: Timestamp = DateTime::parse_from_rfc3339("2026-01-01T00:00:00Z").unwrap().to_utc().into();

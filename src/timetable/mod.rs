@@ -32,17 +32,6 @@ impl Timetable {
             Self::Cron(line) => line.next_after(after),
         }
     }
-
-    /// The time between two due times: exact for `every`, the next gap for cron.
-    pub fn interval_at(&self, id: &str, at: Timestamp) -> Option<Duration> {
-        match self {
-            Self::Every(interval) => Some(*interval),
-            Self::Cron(_) => {
-                let next = self.next_after(id, at)?;
-                Some(self.next_after(id, next)?.since(next))
-            }
-        }
-    }
 }
 
 /// Where in its interval an id runs. SHA-256 because it is stable for ever and mixes well: plain FNV puts

@@ -1,1 +1,17 @@
-fn main(){}
+//! Integration tests: the real binary, real sockets on loopback, one test binary so that it links once.
+//!
+//! Nothing sleeps to synchronise: tests wait for a line, a response or an exit, with a bound on how long.
+
+mod support;
+
+mod cli;
+//mod daemon;
+//mod demo;
+mod golden;
+//mod journeys;
+//mod prometheus;
+//mod secrets;
+mod shipped;
+mod tidy;
+//mod tls;
+mod transport;

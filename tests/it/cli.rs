@@ -1,0 +1,143 @@
+//! Commands and exit codes, as DESIGN fixes them: 0 fine, 1 a journey failed, 2 configuration or usage,
+//! 3 journeyd's own fault.
+
+use crate::support::folder;
+use crate::support::process::{Finished, run};
+use crate::support::target::{Act, Target, response};
+
+const PASSING: &str = "base_url = \"{{ env.TARGET }}\"\n[[steps]]\nid = \"home\"\nrequest = \"GET /\"\n";
+
+async fn run_in(files: &[(&str, &str)], args: &[&str], env: &[(&str, &str)]) -> Finished {
+    let dir = folder(files);
+    run(dir.path(), args, env).await
+}
+
+#[tokio::test]
+async fn a_passing_journey_exits_0_and_shows_a_waterfall() {
+    let target = Target::start(Act::Reply(response("200 OK", &["X-Request-ID: abc"], "hello"))).await;
+    let finished = run_in(&[("a.toml", PASSING)], &["run", "a.toml"], &[("TARGET", &target.url)]).await;
+    assert_eq!(finished.code, 0, "{finished:?}");
+    for part in ["passed", "✔ home", "200", "processing", "HTTP/1.1", "5 B", &format!("{}/", target.url)] {
+        assert!(finished.stdout.contains(part), "{part} in {}", finished.stdout);
+    }
+    assert!(!finished.stdout.contains('\x1b'), "no colour outside a terminal");
+}
+
+#[tokio::test]
+async fn a_failing_journey_exits_1_and_says_expected_got_where_and_curl() {
+    let body = "<html><style>p{}</style><h1>Internal</h1> Server Error</html>";
+    let target = Target::start(Act::Reply(response("500 Internal Server Error", &["CF-Ray: 8f-TXL"], body))).await;
+    let journey = format!("{PASSING}[[steps]]\nid = \"next\"\nrequest = \"GET /next\"\n");
+    let finished = run_in(&[("a.toml", &journey)], &["run", "a.toml"], &[("TARGET", &target.url)]).await;
+    assert_eq!(finished.code, 1, "{finished:?}");
+    let curl = format!("curl -sS -i -L '{}/'", target.url);
+    for part in [
+        "failed: http_5xx",
+        "✘ home",
+        "expected  status 2xx",
+        "got       500 Internal Server Error: \"Internal Server Error\"",
+        "where     a.toml:3:6",
+        "X-Request-ID ",
+        "cf-ray 8f-TXL",
+        &curl,
+        "journeyd run a.toml --until home",
+        "next  blocked by the step that failed",
+    ] {
+        assert!(finished.stdout.contains(part), "{part} in {}", finished.stdout);
+    }
+}
+
+#[tokio::test]
+async fn usage_and_configuration_mistakes_exit_2() {
+    let broken = "base_url = 3\n";
+    for (files, args, said) in [
+        (&[][..], &["run"][..], "required arguments"),
+        (&[], &["run", "a.toml", "--nonsense"], "unexpected argument"),
+        (&[], &["run", "missing.toml"], "cannot read missing.toml"),
+        (&[], &["run", "login"], "there is no journey `login`; give a file's path"),
+        (&[], &["serve", "--config", "missing.toml"], "cannot read missing.toml"),
+        (&[("a.toml", broken)], &["run", "a.toml"], "`base_url` has the wrong type"),
+        (&[("a.toml", broken)], &["check", "a.toml"], "a.toml:1:12"),
+        (&[("a.toml", PASSING)], &["run", "a.toml"], "the environment variable TARGET is not set"),
+        (&[("a.toml", PASSING)], &["run", "a.toml", "--base-url", "shop"], "--base-url shop: expected a URL"),
+        (
+            &[("a.toml", PASSING)],
+            &["run", "a.toml", "--base-url", "http://h", "--var", "x=1"],
+            "this journey has no var `x`",
+        ),
+        (&[("a.toml", PASSING)], &["run", "a.toml", "--base-url", "http://h", "--until", "nope"], "has the steps home"),
+        (&[("a.toml", PASSING)], &["run", "a.toml", "--base-url", "http://h", "--variant", "x"], "has no variants"),
+        (&[("a.toml", PASSING)], &["check", "--deny-warnings", "a.toml"], "TARGET is not set"),
+    ] {
+        let finished = run_in(files, args, &[]).await;
+        assert_eq!(finished.code, 2, "{args:?}: {finished:?}");
+        assert!(finished.stderr.contains(said), "{args:?}: {said} in {}", finished.stderr);
+    }
+}
+
+#[tokio::test]
+async fn warnings_alone_exit_0() {
+    let finished = run_in(&[("a.toml", PASSING)], &["check", "a.toml"], &[]).await;
+    assert_eq!(finished.code, 0, "{finished:?}");
+    assert!(finished.stderr.contains("warning: the environment variable TARGET is not set"));
+}
+
+#[tokio::test]
+async fn a_taken_port_is_journeyds_own_fault_and_says_what_to_do() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let files = [("journeyd.toml", "journeys = [\"a.toml\"]\n"), ("a.toml", PASSING)];
+    let finished = run_in(
+        &files,
+        &["serve", "--config", "journeyd.toml", "--listen", &address],
+        &[("TARGET", "http://127.0.0.1:1")],
+    )
+    .await;
+    assert_eq!(finished.code, 3, "{finished:?}");
+    assert!(finished.stderr.contains(&format!("cannot listen on {address}")) && finished.stderr.contains("--listen"));
+}
+
+/// With fewer and fewer descriptors there comes a point where the connection cannot be opened: that is ours.
+#[test]
+fn running_out_of_descriptors_is_never_the_targets_fault() {
+    let dir = folder(&[("a.toml", PASSING)]);
+    let mut seen = Vec::new();
+    for limit in 6..16 {
+        let script = format!(
+            "ulimit -n {limit}; exec {} run a.toml --base-url http://127.0.0.1:9",
+            env!("CARGO_BIN_EXE_journeyd")
+        );
+        let output = std::process::Command::new("sh").args(["-c", &script]).current_dir(dir.path()).output().unwrap();
+        let finished = Finished::from(output);
+        let refused = finished.code == 1 && finished.stdout.contains("connect_refused");
+        assert!(refused || finished.code == 3 || finished.code > 100, "limit {limit}: {finished:?}");
+        seen.push(finished.stdout.contains("errored: fds"));
+    }
+    assert!(seen.contains(&true), "no limit hit the connection itself");
+}
+
+#[tokio::test]
+async fn ids_variants_vars_and_until_select_what_runs() {
+    let target = Target::start(Act::Reply(response("200 OK", &[], "hello"))).await;
+    let journey = "base_url = \"{{ env.TARGET }}\"\n[vars]\nsku = \"mug\"\n[[variants]]\nid = \"guest\"\n[[variants]]\nid = \"member\"\nvars = { sku = \"tee\" }\n\
+                   [[steps]]\nid = \"one\"\nrequest = \"GET /one/{{ sku }}\"\n[[steps]]\nid = \"two\"\nrequest = \"GET /two\"\n";
+    let files = [
+        ("config/journeyd.toml", "journeys = [\"../j/*.toml\"]\n"),
+        ("j/buy.toml", journey),
+        ("j/other.toml", "broken = 1\n"),
+    ];
+    let dir = folder(&files);
+    let env = [("TARGET", target.url.as_str())];
+    let paths = || target.requests().iter().map(|r| r.split(' ').nth(1).unwrap().to_owned()).collect::<Vec<_>>();
+
+    // By id, with a sibling that is broken: only what is asked for is loaded.
+    assert_eq!(run(dir.path(), &["run", "buy"], &env).await.code, 0);
+    assert_eq!(paths(), ["/one/mug", "/two", "/one/tee", "/two"]);
+    assert_eq!(
+        run(dir.path(), &["run", "buy", "--variant", "member", "--until", "one", "--var", "sku=cap"], &env).await.code,
+        0
+    );
+    assert_eq!(paths()[4..], ["/one/cap"]);
+    let unknown = run(dir.path(), &["run", "bux"], &env).await;
+    assert!(unknown.code == 2 && unknown.stderr.contains("did you mean `buy`?"), "{unknown:?}");
+}

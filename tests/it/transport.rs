@@ -1,0 +1,196 @@
+//! Targets that break on the wire: each must end in time, with its own kind, in bounded memory.
+
+use std::time::Duration;
+
+use crate::support::folder;
+use crate::support::process::run;
+use crate::support::target::{Act, Target, response};
+
+/// Runs a one-step journey against `url` and gives `reason (kind)` and the whole output.
+async fn verdict(url: &str, extra: &str) -> (String, String) {
+    let journey =
+        format!("base_url = \"{url}\"\n[[steps]]\nid = \"s\"\nrequest = \"GET /\"\ntimeout = \"1s\"\n{extra}\n");
+    let dir = folder(&[("config/journeyd.toml", "journeys = []\n[limits]\nbody = \"256KiB\"\n"), ("j.toml", &journey)]);
+    let finished = run(dir.path(), &["run", "j.toml"], &[]).await;
+    let line =
+        finished.stdout.lines().find_map(|l| l.trim().strip_prefix("reason")).unwrap_or("passed").trim().to_owned();
+    let reason = line.split(',').next().unwrap_or("").to_owned();
+    (reason, format!("{}{}", finished.stdout, finished.stderr))
+}
+
+fn bytes(text: &str) -> Vec<u8> {
+    text.as_bytes().to_vec()
+}
+
+fn gzip(data: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(data).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn encoded(body: &[u8]) -> Vec<u8> {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), body].concat()
+}
+
+#[tokio::test]
+async fn every_way_of_breaking_has_its_own_kind() {
+    let many_headers: String = (0..500).map(|n| format!("X-{n}: v\r\n")).collect();
+    let redirect = |to: &str| response("302 Found", &[&format!("Location: {to}")], "");
+    let chunk = [b"10000\r\n".to_vec(), vec![b'x'; 0x10000], b"\r\n".to_vec()].concat();
+    let cases: Vec<(&str, Act, &str)> = vec![
+        ("closes without an answer", Act::Close, "connect_reset (http_closed)"),
+        ("resets", Act::Reset, "connect_reset (http_reset)"),
+        ("never answers", Act::ReplyAndHang(vec![]), "read_timeout (http_ttfb_timeout)"),
+        (
+            "stops within the head",
+            Act::ReplyAndHang(bytes("HTTP/1.1 200 OK\r\nX: ")),
+            "read_timeout (http_ttfb_timeout)",
+        ),
+        (
+            "endless early hints",
+            Act::Drip(vec![], bytes("HTTP/1.1 103 Early Hints\r\n\r\n"), Duration::from_millis(5)),
+            "read_timeout (http_ttfb_timeout)",
+        ),
+        (
+            "drips its body",
+            Act::Drip(
+                bytes("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"),
+                bytes("x"),
+                Duration::from_millis(50),
+            ),
+            "body_timeout",
+        ),
+        (
+            "stops within the body",
+            Act::ReplyAndHang(bytes("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc")),
+            "body_timeout",
+        ),
+        (
+            "endless body",
+            Act::Drip(bytes("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"), chunk, Duration::ZERO),
+            "too_large (body_too_large)",
+        ),
+        (
+            "cuts its body short",
+            Act::ReplyAndClose(bytes("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc")),
+            "protocol (body_short)",
+        ),
+        (
+            "bad chunk size",
+            Act::Reply(bytes("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")),
+            "protocol (http_other)",
+        ),
+        ("gzip bomb", Act::Reply(encoded(&gzip(&vec![0; 8 << 20]))), "too_large (body_too_large)"),
+        ("bad gzip", Act::Reply(encoded(b"not gzip at all")), "protocol (body_encoding)"),
+        (
+            "500 headers",
+            Act::Reply(bytes(&format!("HTTP/1.1 200 OK\r\n{many_headers}Content-Length: 0\r\n\r\n"))),
+            "too_large (http_head_too_large)",
+        ),
+        ("ssh banner", Act::Greet(bytes("SSH-2.0-OpenSSH_9.2\r\n")), "protocol (http_parse)"),
+        (
+            "two lengths",
+            Act::Reply(bytes("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab")),
+            "protocol (http_parse)",
+        ),
+        ("status 999999", Act::Reply(bytes("HTTP/1.1 999999 X\r\nContent-Length: 0\r\n\r\n")), "protocol (http_parse)"),
+        (
+            "redirect circle",
+            Act::Routes(vec![("/a", redirect("/")), ("/", redirect("/a"))]),
+            "redirect (redirect_loop)",
+        ),
+        ("redirect to a file", Act::Reply(redirect("file:///etc/passwd")), "redirect (redirect_scheme)"),
+        ("redirect to nowhere", Act::Reply(redirect("http://[::1")), "redirect (redirect_bad_location)"),
+        ("rate limit", Act::Reply(response("429 Too Many Requests", &["Retry-After: 30"], "")), "rate_limited"),
+        ("not found", Act::Reply(response("404 Not Found", &[], "")), "http_4xx"),
+        ("bad gateway", Act::Reply(response("502 Bad Gateway", &[], "")), "http_5xx"),
+        ("not modified", Act::Reply(response("304 Not Modified", &[], "")), "assertion_status"),
+    ];
+    for (name, act, want) in cases {
+        let target = Target::start(act).await;
+        let (reason, output) = verdict(&target.url, "").await;
+        // body_timeout has no finer kind.
+        assert_eq!(reason, want, "{name}:\n{output}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_only_odd_passes() {
+    let ok = "HTTP/1.1 200 OK\r\n";
+    for (name, reply) in [
+        ("early hints", format!("HTTP/1.1 103 Early Hints\r\n\r\n{ok}Content-Length: 0\r\n\r\n")),
+        ("latin-1 header", format!("{ok}X-Name: caf\u{e9}\r\nContent-Length: 0\r\n\r\n")),
+        ("line feeds alone", "HTTP/1.1 200 OK\nContent-Length: 2\n\nhi".to_owned()),
+        ("chunked", format!("{ok}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n")),
+        ("no content", "HTTP/1.1 204 No Content\r\n\r\n".to_owned()),
+    ] {
+        let target = Target::start(Act::Reply(reply.into_bytes())).await;
+        let (reason, output) = verdict(&target.url, "").await;
+        assert_eq!(reason, "passed", "{name}:\n{output}");
+    }
+}
+
+#[tokio::test]
+async fn connections_that_cannot_be_made_say_why() {
+    let refused = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("http://{}", listener.local_addr().unwrap())
+    };
+    assert_eq!(verdict(&refused, "").await.0, "connect_refused (tcp_refused)");
+    // A listener with a full backlog lets SYNs fall on the floor, as a firewall does.
+    let (url, _hold) = black_hole();
+    assert_eq!(verdict(&url, "").await.0, "connect_timeout (tcp_timeout)");
+}
+
+fn black_hole() -> (String, Vec<std::net::TcpStream>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut held = Vec::new();
+    // Nobody accepts: the queue fills (128 and some), then SYNs are dropped.
+    for _ in 0..10_000 {
+        match std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+            Ok(stream) => held.push(stream),
+            Err(_) => break,
+        }
+    }
+    std::mem::forget(listener);
+    (format!("http://{address}"), held)
+}
+
+#[tokio::test]
+async fn a_page_that_would_stall_a_parser_is_given_up() {
+    let page = "<div>".repeat(50_000);
+    let target = Target::start(Act::Reply(response("200 OK", &["Content-Type: text/html"], &page))).await;
+    let (reason, output) = verdict(
+        &target.url,
+        "timeout = \"30s\"\nexpect.css.h1 = { exists = true }".replace("timeout = \"30s\"\n", "").as_str(),
+    )
+    .await;
+    assert_eq!(reason, "too_large (html_too_complex)", "{output}");
+}
+
+#[tokio::test]
+async fn the_runs_time_limit_is_told_from_the_steps() {
+    let target = Target::start(Act::ReplyAndHang(vec![])).await;
+    let journey =
+        format!("timeout = \"300ms\"\nbase_url = \"{}\"\n[[steps]]\nid = \"s\"\nrequest = \"GET /\"\n", target.url);
+    let dir = folder(&[("j.toml", &journey)]);
+    let finished = run(dir.path(), &["run", "j.toml"], &[]).await;
+    assert!(finished.stdout.contains("reason    run_timeout, response"), "{}", finished.stdout);
+    assert!(finished.stdout.contains("the time for all steps together (300 ms) was over"));
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_the_server_closes_does_not_fail_the_step() {
+    // One reply per connection, then it closes without saying so: the next request meets a dead connection.
+    let target = Target::start(Act::ReplyAndClose(response("200 OK", &["Connection: keep-alive"], "ok"))).await;
+    let journey = format!(
+        "base_url = \"{}\"\n[[steps]]\nid = \"a\"\nrequest = \"GET /a\"\n[[steps]]\nid = \"b\"\nrequest = \"GET /b\"\n[[steps]]\nid = \"c\"\nrequest = \"GET /c\"\n",
+        target.url
+    );
+    let dir = folder(&[("j.toml", &journey)]);
+    let finished = run(dir.path(), &["run", "j.toml"], &[]).await;
+    assert_eq!(finished.code, 0, "{}", finished.stdout);
+}
