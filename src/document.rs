@@ -167,7 +167,8 @@ fn toml_help(text: &str, span: &Span, message: &str) -> Option<String> {
             && value != "true"
             && value != "false"
         {
-            return Some(format!("text needs quotes: {} = \"{value}\"", key.trim()));
+            // The value stays out: it may be a secret that somebody forgot to quote.
+            return Some(format!("text needs quotes: {} = \"…\"", key.trim()));
         }
         if value.matches('"').count() % 2 == 1 {
             return Some("the string has no closing quote".into());

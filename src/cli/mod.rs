@@ -170,6 +170,12 @@ fn tell(findings: &[Diagnostic]) {
 }
 
 fn tell_load_error(error: &LoadError) -> Exit {
+    if let LoadError::Unreadable { error: io, .. } = error
+        && matches!(io.raw_os_error(), Some(23 | 24))
+    {
+        // ENFILE, EMFILE: the file is fine, this process is not.
+        return own_fault(&error.to_string());
+    }
     say(&format!("error: {error}"));
     Exit::Usage
 }

@@ -46,6 +46,8 @@ impl Capture {
     /// Whether the value is an address that may be relative to the page it stands on.
     pub fn is_address(&self) -> bool {
         match &self.from {
+            // A part of an address is not one.
+            _ if self.regex.is_some() => false,
             From::Css(query) => matches!(query.attr.as_deref(), Some("href" | "src" | "action")),
             From::Header(name) => name == http::header::LOCATION,
             _ => false,

@@ -47,6 +47,7 @@ pub fn timed_out(stage: Stage) -> Verdict {
 pub fn classify(error: &reqwest::Error, stage: Stage) -> Verdict {
     let mut link: Option<&(dyn Error + 'static)> = Some(error);
     let mut is_connect_timeout = error.is_timeout();
+    let mut ended_early = false;
     let mut hyper_verdict = None;
     while let Some(current) = link {
         if let Some(problem) = current.downcast_ref::<ResolveError>() {
@@ -57,6 +58,7 @@ pub fn classify(error: &reqwest::Error, stage: Stage) -> Verdict {
                 return verdict;
             }
             is_connect_timeout |= error.kind() == io::ErrorKind::TimedOut;
+            ended_early |= error.kind() == io::ErrorKind::UnexpectedEof;
         }
         if let Some(error) = current.downcast_ref::<rustls::Error>() {
             return tls_verdict(error);
@@ -66,12 +68,20 @@ pub fn classify(error: &reqwest::Error, stage: Stage) -> Verdict {
         }
         if let Some(error) = current.downcast_ref::<hyper::Error>() {
             // A cause below may say more; this is what is left otherwise.
-            hyper_verdict = hyper_verdict.or_else(|| http_verdict(error, stage));
+            hyper_verdict = hyper_verdict.or_else(|| Some(http_verdict(error, stage)));
         }
-        link = current.source();
+        // An io error's `source` skips what it wraps.
+        let wrapped = current.downcast_ref::<io::Error>().and_then(|e| e.get_ref());
+        link = match wrapped {
+            Some(inner) => Some(inner),
+            None => current.source(),
+        };
     }
     if is_connect_timeout {
         return timed_out(stage);
+    }
+    if ended_early {
+        return closed(stage);
     }
     hyper_verdict.unwrap_or_else(|| match stage {
         Stage::Resolving => target(Reason::Dns, "dns_other", "the name could not be resolved"),
@@ -115,23 +125,6 @@ mod errno {
 }
 
 fn io_verdict(error: &io::Error, stage: Stage) -> Option<Verdict> {
-    // A custom io error hides its payload from `source()`.
-    if let Some(inner) = error.get_ref() {
-        if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
-            return Some(tls_verdict(tls));
-        }
-        if let Some(problem) = inner.downcast_ref::<ResolveError>() {
-            return Some(resolve_verdict(problem));
-        }
-    }
-    if error.kind() == io::ErrorKind::UnexpectedEof {
-        return Some(match stage {
-            Stage::Handshake | Stage::Connecting => {
-                target(Reason::TlsHandshake, "tls_closed", "the server closed the connection during the TLS handshake")
-            }
-            _ => closed(stage),
-        });
-    }
     let code = error.raw_os_error()?;
     let text = error.to_string();
     Some(match code {
@@ -156,6 +149,9 @@ fn io_verdict(error: &io::Error, stage: Stage) -> Option<Verdict> {
 
 fn closed(stage: Stage) -> Verdict {
     match stage {
+        Stage::Handshake => {
+            target(Reason::TlsHandshake, "tls_closed", "the server closed the connection during the TLS handshake")
+        }
         Stage::Transferring => {
             target(Reason::Protocol, "body_short", "the server closed the connection before the body was complete")
         }
@@ -207,20 +203,17 @@ fn h2_verdict(error: &h2::Error) -> Verdict {
     }
 }
 
-fn http_verdict(error: &hyper::Error, stage: Stage) -> Option<Verdict> {
+fn http_verdict(error: &hyper::Error, stage: Stage) -> Verdict {
     if error.is_parse_too_large() {
-        return Some(target(Reason::TooLarge, "http_head_too_large", "the response's head is too large"));
+        target(Reason::TooLarge, "http_head_too_large", "the response's head is too large")
+    } else if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+        closed(stage)
+    } else if error.is_timeout() {
+        timed_out(stage)
+    } else {
+        // Also what hyper has no name for: bytes before the request was sent, a broken chunk.
+        target(Reason::Protocol, "http_parse", "what the server sent is not valid HTTP")
     }
-    if error.is_parse() {
-        return Some(target(Reason::Protocol, "http_parse", "the response is not valid HTTP"));
-    }
-    if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
-        return Some(closed(stage));
-    }
-    if error.is_timeout() {
-        return Some(timed_out(stage));
-    }
-    None
 }
 
 #[cfg(test)]
@@ -270,9 +263,7 @@ mod tests {
             (Tls::InvalidMessage(rustls::InvalidMessage::InvalidContentType), Reason::TlsHandshake, "tls_not_tls"),
             (Tls::AlertReceived(rustls::AlertDescription::ProtocolVersion), Reason::TlsHandshake, "tls_refused"),
         ] {
-            // Wrapped as tokio-rustls hands it up.
-            let wrapped = io::Error::new(io::ErrorKind::InvalidData, error);
-            assert_eq!(io_verdict(&wrapped, Stage::Handshake).unwrap().blame, Blame::Target { reason, kind });
+            assert_eq!(tls_verdict(&error).blame, Blame::Target { reason, kind });
         }
     }
 }

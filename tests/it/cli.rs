@@ -97,20 +97,22 @@ async fn a_taken_port_is_journeyds_own_fault_and_says_what_to_do() {
     assert!(finished.stderr.contains(&format!("cannot listen on {address}")) && finished.stderr.contains("--listen"));
 }
 
-/// With fewer and fewer descriptors there comes a point where the connection cannot be opened: that is ours.
-#[test]
-fn running_out_of_descriptors_is_never_the_targets_fault() {
-    let dir = folder(&[("a.toml", PASSING)]);
+/// With fewer and fewer descriptors there comes a point where the second connection cannot be opened while the
+/// first is kept: that is ours.
+#[tokio::test]
+async fn running_out_of_descriptors_is_never_the_targets_fault() {
+    let target = Target::start(Act::Reply(response("200 OK", &[], "ok"))).await;
+    let second = "[[steps]]\nid = \"second\"\nrequest = \"GET http://127.0.0.1:9/\"\n";
+    let dir = folder(&[("a.toml", &format!("{PASSING}{second}"))]);
     let mut seen = Vec::new();
-    for limit in 6..16 {
-        let script = format!(
-            "ulimit -n {limit}; exec {} run a.toml --base-url http://127.0.0.1:9",
-            env!("CARGO_BIN_EXE_journeyd")
-        );
-        let output = std::process::Command::new("sh").args(["-c", &script]).current_dir(dir.path()).output().unwrap();
-        let finished = Finished::from(output);
+    for limit in 7..16 {
+        let script = format!("ulimit -n {limit}; exec {} run a.toml", env!("CARGO_BIN_EXE_journeyd"));
+        let mut command = tokio::process::Command::new("sh");
+        command.args(["-c", &script]).current_dir(dir.path()).env("TARGET", &target.url);
+        let finished = Finished::from(command.output().await.unwrap());
         let refused = finished.code == 1 && finished.stdout.contains("connect_refused");
-        assert!(refused || finished.code == 3 || finished.code > 100, "limit {limit}: {finished:?}");
+        let could_not_start = finished.code > 100 || finished.stderr.contains("panicked");
+        assert!(refused || finished.code == 3 || could_not_start, "limit {limit}: {finished:?}");
         seen.push(finished.stdout.contains("errored: fds"));
     }
     assert!(seen.contains(&true), "no limit hit the connection itself");

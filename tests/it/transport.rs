@@ -80,7 +80,7 @@ async fn every_way_of_breaking_has_its_own_kind() {
         (
             "bad chunk size",
             Act::Reply(bytes("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")),
-            "protocol (http_other)",
+            "protocol (http_parse)",
         ),
         ("gzip bomb", Act::Reply(encoded(&gzip(&vec![0; 8 << 20]))), "too_large (body_too_large)"),
         ("bad gzip", Act::Reply(encoded(b"not gzip at all")), "protocol (body_encoding)"),

@@ -68,7 +68,7 @@ impl Running {
         running
     }
 
-    async fn start(mut command: Command, mark: &str) -> Self {
+    pub async fn start(mut command: Command, mark: &str) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let output = Arc::new(Mutex::new(String::new()));
         collect(child.stdout.take().unwrap(), Arc::clone(&output));

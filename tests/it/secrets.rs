@@ -1,0 +1,171 @@
+//! Planted secrets must not come out anywhere: terminal, logs, metrics, curl lines, diagnostics.
+
+use base64::Engine as _;
+
+use crate::support::process::{Running, run};
+use crate::support::target::{Act, Target, response};
+use crate::support::{folder, get};
+
+const FROM_ENV: &str = "pl@nted env/secret+1";
+const FROM_FILE: &str = "planted-file-secret-2";
+const CAPTURED: &str = "planted-captured-token-3";
+const SESSION: &str = "planted-session-cookie-4";
+
+const CONFIG: &str =
+    "journeys = [\"j.toml\"]\n[secrets]\nfrom_env = { env = \"PLANTED\" }\nfrom_file = { file = \"secret.txt\" }\n";
+
+/// The target echoes what it is sent, in every spelling, and then fails.
+fn echo() -> String {
+    let encoded: String = url::form_urlencoded::byte_serialize(FROM_ENV.as_bytes()).collect();
+    let base64 = base64::engine::general_purpose::STANDARD.encode(FROM_ENV);
+    format!("<p>{FROM_ENV} {encoded} {base64} {FROM_FILE} {CAPTURED} {SESSION}</p>")
+}
+
+async fn target() -> Target {
+    let cookie = format!("Set-Cookie: sid={SESSION}; HttpOnly; Path=/");
+    let leak = echo();
+    let location = format!("Location: /fail?token={CAPTURED}&s={FROM_FILE}");
+    Target::start(Act::Routes(vec![
+        (
+            "/start",
+            response(
+                "200 OK",
+                &[&cookie, "Content-Type: text/html"],
+                &format!("<input name=csrf_token value='{CAPTURED}'>"),
+            ),
+        ),
+        ("/hop", response("302 Found", &[&location], "")),
+        ("/fail", response("500 Internal Server Error", &[&format!("X-Request-Id: {FROM_FILE}")], &leak)),
+        ("/soft", response("200 OK", &["Content-Type: text/html"], &leak)),
+    ]))
+    .await
+}
+
+fn journey(url: &str, last: &str) -> String {
+    format!(
+        r#"
+base_url = "{url}"
+headers = {{ X-Api-Key = "{{{{ secret.from_file }}}}" }}
+schedule = {{ every = "1s" }}
+vars = {{ login = "user:{{{{ secret.from_env }}}}", hashed = "{{{{ secret.from_env | sha256 }}}}" }}
+[[steps]]
+id = "start"
+request = "GET /start"
+capture.csrf_token = {{ css = "input", attr = "value" }}
+[[steps]]
+id = "last"
+{last}
+"#
+    )
+}
+
+fn forbidden() -> Vec<String> {
+    let hashed = {
+        use sha2::Digest as _;
+        sha2::Sha256::digest(FROM_ENV).iter().map(|b| format!("{b:02x}")).collect::<String>()
+    };
+    vec![
+        FROM_ENV.to_owned(),
+        url::form_urlencoded::byte_serialize(FROM_ENV.as_bytes()).collect(),
+        "pl@nted%20env".to_owned(),
+        base64::engine::general_purpose::STANDARD.encode(FROM_ENV),
+        "nted env".to_owned(),
+        FROM_FILE.to_owned(),
+        CAPTURED.to_owned(),
+        SESSION.to_owned(),
+        hashed,
+    ]
+}
+
+fn assert_clean(what: &str, text: &str) {
+    for secret in forbidden() {
+        assert!(!text.contains(&secret), "{what} shows {secret}:\n{text}");
+    }
+}
+
+const LEAKY: [&str; 5] = [
+    "request = \"POST /fail\"\nform = { user = \"{{ login }}\", token = \"{{ csrf_token }}\", h = \"{{ hashed }}\" }",
+    "request = \"POST /fail\"\njson = { password = \"{{ secret.from_env }}\", b64 = \"{{ secret.from_env | b64encode }}\" }",
+    "request = \"GET /hop\"\nquery = { q = \"{{ secret.from_env }}\", t = \"{{ csrf_token }}\" }\nheaders = { Authorization = \"Bearer {{ secret.from_file }}\" }",
+    "request = \"GET /soft\"\nexpect.css.p = \"{{ secret.from_env }}-{{ csrf_token }}\"",
+    "request = \"POST /soft\"\nbody = \"{{ login }}\"\nexpect.body = { contains = \"{{ hashed }} nowhere\" }",
+];
+
+#[tokio::test]
+async fn no_secret_reaches_the_terminal_of_run() {
+    let target = target().await;
+    for last in LEAKY {
+        let dir = folder(&[
+            ("config/journeyd.toml", &CONFIG.replace("j.toml", "../j.toml")),
+            ("config/secret.txt", FROM_FILE),
+            ("j.toml", &journey(&target.url, last)),
+        ]);
+        let finished = run(dir.path(), &["run", "j", "--log-level", "debug"], &[("PLANTED", FROM_ENV)]).await;
+        assert_eq!(finished.code, 1, "{last}: {finished:?}");
+        assert_clean("stdout", &finished.stdout);
+        assert_clean("stderr", &finished.stderr);
+        assert!(
+            finished.stdout.contains("$PLANTED")
+                || finished.stdout.contains("$FROM_FILE")
+                || finished.stdout.contains("$CSRF_TOKEN"),
+            "{}",
+            finished.stdout
+        );
+    }
+    // The wire is where they belong.
+    let wire = target.requests().join("\n");
+    assert!(wire.contains(FROM_FILE) && wire.contains(CAPTURED) && wire.contains(SESSION), "{wire}");
+}
+
+#[tokio::test]
+async fn no_secret_reaches_logs_or_metrics_of_the_daemon() {
+    let target = target().await;
+    for format in ["text", "json"] {
+        let dir = folder(&[
+            ("journeyd.toml", CONFIG),
+            ("secret.txt", &format!("{FROM_FILE}\n")),
+            ("j.toml", &journey(&target.url, LEAKY[0])),
+        ]);
+        let mut command = crate::support::process::journeyd(&[
+            "serve",
+            "--config",
+            "journeyd.toml",
+            "--listen",
+            "127.0.0.1:0",
+            "--log-level",
+            "debug",
+            "--log-format",
+            format,
+        ]);
+        command.current_dir(dir.path()).env("PLANTED", FROM_ENV);
+        let mut daemon = Running::start(command, "Metrics at ").await;
+        let metrics = daemon.until_metrics("a failed run", |m| m.contains("journeyd_step_failures_total{")).await;
+        assert_clean("/metrics", &metrics);
+        assert_clean("the landing page", &get(&daemon.url).await.1);
+        daemon.signal("TERM");
+        assert_eq!(daemon.ended().await, 0);
+        let log = daemon.output();
+        assert!(log.contains("http_5xx") && log.contains("$FROM_FILE"), "{log}");
+        assert_clean("the log", &log);
+        if format == "json" {
+            for line in log.lines() {
+                assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "{line}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_secret_in_a_broken_configuration_is_not_quoted() {
+    for config in [
+        "journeys = []\n[secrets]\nx = \"planted-file-secret-2\"\n",
+        "journeys = []\n[secrets]\nx = { env = \"A\", default = \"planted-file-secret-2\", nonsense = 1 }\n",
+        "journeys = []\n[secrets]\nx = { env = \"A\", default = \"planted-file-secret-2 }\n",
+        "journeys = []\n[secrets]\nx = planted-file-secret-2\n",
+    ] {
+        let dir = folder(&[("journeyd.toml", config)]);
+        let finished = run(dir.path(), &["check", "--config", "journeyd.toml"], &[]).await;
+        assert_eq!(finished.code, 2);
+        assert_clean("the diagnostic", &finished.stderr);
+    }
+}
