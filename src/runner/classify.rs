@@ -67,8 +67,8 @@ pub fn classify(error: &reqwest::Error, stage: Stage) -> Verdict {
             return h2_verdict(error);
         }
         if let Some(error) = current.downcast_ref::<hyper::Error>() {
-            // A cause below may say more; this is what is left otherwise.
-            hyper_verdict = hyper_verdict.or_else(|| Some(http_verdict(error, stage)));
+            // The deepest says most: a cancelled request has what cancelled it below.
+            hyper_verdict = Some(http_verdict(error, stage));
         }
         // An io error's `source` skips what it wraps.
         let wrapped = current.downcast_ref::<io::Error>().and_then(|e| e.get_ref());

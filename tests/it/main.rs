@@ -5,11 +5,11 @@
 mod support;
 
 mod cli;
-//mod daemon;
-//mod demo;
+mod daemon;
+mod demo;
 mod golden;
 mod journeys;
-//mod prometheus;
+mod prometheus;
 mod secrets;
 mod shipped;
 mod tidy;

@@ -29,7 +29,6 @@ pub enum Act {
 
 pub struct Target {
     pub url: String,
-    pub port: u16,
     requests: Arc<Mutex<Vec<String>>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -62,7 +61,7 @@ impl Target {
                 tokio::spawn(serve(stream, act.clone(), Arc::clone(&seen)));
             }
         });
-        Self { url: format!("http://127.0.0.1:{port}"), port, requests, task }
+        Self { url: format!("http://127.0.0.1:{port}"), requests, task }
     }
 
     /// The requests so far: head and body as text.
