@@ -369,10 +369,17 @@ static FAMILIES: &[Family] = &[
     },
 ];
 
-/// The names and types of all own metrics, for tests.
+/// Name, type and meaning of every own metric, for the test that holds the reference.
 #[cfg(test)]
-pub fn names() -> Vec<&'static str> {
-    FAMILIES.iter().map(|f| f.name).collect()
+pub fn reference() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    FAMILIES.iter().map(|f| {
+        let kind = match f.kind {
+            MetricType::COUNTER => "counter",
+            MetricType::HISTOGRAM => "histogram",
+            _ => "gauge",
+        };
+        (f.name, kind, f.help)
+    })
 }
 
 /// The bridge to the `prometheus` crate.

@@ -221,3 +221,18 @@ fn the_series_budget_counts_what_a_scrape_shows() {
     let budget = series_needed(&[j], SETTINGS);
     assert!((shown..=shown + 12).contains(&budget), "shown {shown}, budgeted {budget}");
 }
+
+#[test]
+fn the_reference_lists_every_metric_with_its_type_and_meaning() {
+    let reference = include_str!("../../docs/metrics.md");
+    let mut rows = 0;
+    for (name, kind, help) in families::reference() {
+        let row = reference.lines().find(|l| l.starts_with(&format!("| `{name}` | {kind} | ")));
+        assert!(row.is_some_and(|r| r.ends_with(&format!("| {help} |"))), "docs/metrics.md: {name} {kind}: {row:?}");
+        rows += 1;
+    }
+    assert_eq!(reference.matches("\n| `journeyd_").count(), rows, "docs/metrics.md lists a metric that does not exist");
+    for reason in Reason::ALL {
+        assert!(reference.contains(&format!("`{reason}`")), "docs/metrics.md: reason {reason}");
+    }
+}
