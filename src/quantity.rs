@@ -60,7 +60,7 @@ pub fn show_duration(duration: Duration) -> String {
         0..1_000 => format!("{micros} µs"),
         1_000..10_000 => format!("{:.1} ms", duration.as_secs_f64() * 1e3),
         10_000..1_000_000 => format!("{:.0} ms", duration.as_secs_f64() * 1e3),
-        1_000_000..60_000_000 if micros % 1_000_000 == 0 => format!("{} s", duration.as_secs()),
+        1_000_000..60_000_000 if micros.is_multiple_of(1_000_000) => format!("{} s", duration.as_secs()),
         1_000_000..60_000_000 => format!("{:.2} s", duration.as_secs_f64()),
         _ => {
             let secs = duration.as_secs();

@@ -2,6 +2,13 @@
 //!
 //! Nothing sleeps to synchronise: tests wait for a line, a response or an exit, with a bound on how long.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on may stop; it reads its own environment"
+)]
+
 mod support;
 
 mod cli;

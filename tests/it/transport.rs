@@ -144,7 +144,7 @@ async fn connections_that_cannot_be_made_say_why() {
     assert_eq!(verdict(&url, "").await.0, "connect_timeout (tcp_timeout)");
 }
 
-fn black_hole() -> (String, Vec<std::net::TcpStream>) {
+fn black_hole() -> (String, (std::net::TcpListener, Vec<std::net::TcpStream>)) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let mut held = Vec::new();
@@ -155,8 +155,7 @@ fn black_hole() -> (String, Vec<std::net::TcpStream>) {
             Err(_) => break,
         }
     }
-    std::mem::forget(listener);
-    (format!("http://{address}"), held)
+    (format!("http://{address}"), (listener, held))
 }
 
 #[tokio::test]
