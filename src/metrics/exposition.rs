@@ -72,16 +72,29 @@ fn key<'a>(family: &str, labels: impl Iterator<Item = (&'a str, &'a str)>) -> St
     })
 }
 
-/// Writes `families` in `format`.
-pub fn write(families: &[MetricFamily], exemplars: &Exemplars, format: Format) -> Vec<u8> {
-    let mut out = String::with_capacity(64 << 10);
-    for family in families.iter().filter(|f| !f.get_metric().is_empty()) {
-        write_family(&mut out, family, exemplars, format);
+/// A text under way, family by family.
+pub struct Exposition {
+    text: String,
+    format: Format,
+}
+
+impl Exposition {
+    pub fn new(format: Format) -> Self {
+        Self { text: String::with_capacity(64 << 10), format }
     }
-    if format == Format::OpenMetrics {
-        out.push_str("# EOF\n");
+
+    pub fn add(&mut self, family: &MetricFamily, exemplars: &Exemplars) {
+        if !family.get_metric().is_empty() {
+            write_family(&mut self.text, family, exemplars, self.format);
+        }
     }
-    out.into_bytes()
+
+    pub fn finish(mut self) -> Vec<u8> {
+        if self.format == Format::OpenMetrics {
+            self.text.push_str("# EOF\n");
+        }
+        self.text.into_bytes()
+    }
 }
 
 fn write_family(out: &mut String, family: &MetricFamily, exemplars: &Exemplars, format: Format) {

@@ -382,39 +382,39 @@ pub fn reference() -> impl Iterator<Item = (&'static str, &'static str, &'static
     })
 }
 
-/// The bridge to the `prometheus` crate.
-pub struct Families {
+/// One family as the `prometheus` crate's collector. One each, not one for all: a scrape then holds a single
+/// family's samples in memory besides the text.
+struct FamilyCollector {
+    family: &'static Family,
+    description: Option<Desc>,
     tables: Arc<Mutex<Tables>>,
-    descriptions: Vec<Desc>,
 }
 
-impl Families {
-    pub fn new(tables: Arc<Mutex<Tables>>) -> Self {
-        let describe =
-            |f: &Family| Desc::new(f.name.into(), f.help.into(), Vec::new(), std::collections::HashMap::new()).ok();
-        Self { tables, descriptions: FAMILIES.iter().filter_map(describe).collect() }
-    }
+/// The collectors of all own metrics, in the order of the reference.
+pub fn collectors(tables: &Arc<Mutex<Tables>>) -> Vec<Box<dyn Collector>> {
+    let collector = |family: &'static Family| -> Box<dyn Collector> {
+        let labels = std::collections::HashMap::new();
+        let description = Desc::new(family.name.into(), family.help.into(), Vec::new(), labels).ok();
+        Box::new(FamilyCollector { family, description, tables: Arc::clone(tables) })
+    };
+    FAMILIES.iter().map(collector).collect()
 }
 
-impl Collector for Families {
+impl Collector for FamilyCollector {
     fn desc(&self) -> Vec<&Desc> {
-        self.descriptions.iter().collect()
+        self.description.iter().collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
         let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut out = Vec::with_capacity(FAMILIES.len());
-        for family in FAMILIES {
-            let mut samples = Samples { kind: family.kind, metrics: Vec::new() };
-            (family.samples)(&tables, &mut samples);
-            let mut proto = MetricFamily::default();
-            proto.set_name(family.name.to_owned());
-            proto.set_help(family.help.to_owned());
-            proto.set_field_type(family.kind);
-            proto.set_metric(samples.metrics);
-            out.push(proto);
-        }
-        out
+        let mut samples = Samples { kind: self.family.kind, metrics: Vec::new() };
+        (self.family.samples)(&tables, &mut samples);
+        let mut proto = MetricFamily::default();
+        proto.set_name(self.family.name.to_owned());
+        proto.set_help(self.family.help.to_owned());
+        proto.set_field_type(self.family.kind);
+        proto.set_metric(samples.metrics);
+        vec![proto]
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  RunReport, Missed, ticks ─► Metrics (plain numbers by typed key)
-//!                                 └─ Collector ─► Registry::gather ─► exposition (text 0.0.4 | OpenMetrics)
+//!                                 └─ Collectors ─► exposition (text 0.0.4 | OpenMetrics)
 //! ```
 //!
 //! Storage is ours: the `prometheus` crate's `*Vec` types hash label values without a separator and merge
@@ -17,14 +17,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use prometheus::Registry;
+use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 
 use crate::clock::Timestamp;
 use crate::ids::JourneyKey;
 use crate::journey::Journey;
 use crate::metrics::exposition::Format;
-use crate::metrics::families::Families;
 use crate::metrics::series::{Histogram, JourneySeries, LAG_BUCKETS};
 use crate::report::{MissedReason, RunReport};
 
@@ -39,7 +38,7 @@ pub struct MetricsSettings {
 #[derive(Clone)]
 pub struct Metrics {
     tables: Arc<Mutex<Tables>>,
-    registry: Registry,
+    collectors: Arc<Vec<Box<dyn Collector>>>,
 }
 
 /// The numbers themselves.
@@ -68,12 +67,9 @@ impl Metrics {
             last_tick: None,
             running: 0,
         }));
-        let registry = Registry::new();
-        // Registering fails only for two collectors of the same names.
-        let families = registry.register(Box::new(Families::new(Arc::clone(&tables))));
-        let process = registry.register(Box::new(ProcessCollector::for_self()));
-        debug_assert!(families.is_ok() && process.is_ok(), "{families:?} {process:?}");
-        Self { tables, registry }
+        let mut collectors = families::collectors(&tables);
+        collectors.push(Box::new(ProcessCollector::for_self()));
+        Self { tables, collectors: Arc::new(collectors) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Tables> {
@@ -140,12 +136,15 @@ impl Metrics {
 
     /// The exposition. Takes milliseconds per thousand journeys: call it off the threads that run journeys.
     pub fn render(&self, format: Format) -> Vec<u8> {
-        let families = self.registry.gather();
         let exemplars = match format {
             Format::OpenMetrics => families::exemplars(&self.lock()),
             Format::Text => exposition::Exemplars::default(),
         };
-        exposition::write(&families, &exemplars, format)
+        let mut text = exposition::Exposition::new(format);
+        for family in self.collectors.iter().flat_map(|c| c.collect()) {
+            text.add(&family, &exemplars);
+        }
+        text.finish()
     }
 }
 

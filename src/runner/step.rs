@@ -19,6 +19,7 @@ use crate::runner::curl::{CurlBody, CurlLine};
 use crate::runner::journey::{Limit, Run, blank_exchange, unrenderable};
 use crate::runner::judge::{Seen, judge};
 use crate::runner::transport::{ACCEPT_ENCODING, Exchange, Request};
+use crate::secret::is_secret_key;
 
 const USER_AGENT: &str = concat!("journeyd/", env!("CARGO_PKG_VERSION"), " (synthetic journey monitor)");
 
@@ -407,6 +408,7 @@ fn prepare(run: &mut Run<'_>, step: &Step) -> Result<Prepared, RenderError> {
     }
     for (name, template) in &step.query {
         let value = text_of(run, template)?;
+        learn_by_key(run, name, &value);
         url.query_pairs_mut().append_pair(name, &value);
     }
     let mut headers = Vec::with_capacity(step.headers.len());
@@ -418,7 +420,9 @@ fn prepare(run: &mut Run<'_>, step: &Step) -> Result<Prepared, RenderError> {
                 "the header {name} cannot hold this value: it has line breaks or control characters"
             )));
         }
-        headers.push((name.clone(), rendered.text, rendered.secret));
+        learn_by_key(run, name.as_str(), &rendered.text);
+        let secret = rendered.secret || is_secret_key(name.as_str());
+        headers.push((name.clone(), rendered.text, secret));
     }
     let mut body_secret = false;
     let body = match &step.body {
@@ -428,7 +432,8 @@ fn prepare(run: &mut Run<'_>, step: &Step) -> Result<Prepared, RenderError> {
             for (name, template) in fields {
                 let rendered = template.render(&run.scope)?;
                 learn(run, &rendered);
-                body_secret |= rendered.secret;
+                learn_by_key(run, name, &rendered.text);
+                body_secret |= rendered.secret || is_secret_key(name);
                 out.push((name.clone(), rendered.text));
             }
             PreparedBody::Form(out)
@@ -440,6 +445,7 @@ fn prepare(run: &mut Run<'_>, step: &Step) -> Result<Prepared, RenderError> {
                 learned.extend(rendered.derived.iter().cloned());
             })?;
             learned.iter().for_each(|(mask, text)| run.redactor.learn(mask, text));
+            body_secret |= learn_json(run, &value);
             PreparedBody::Json(value.to_string())
         }
         Body::Text(template) => {
@@ -456,6 +462,42 @@ fn learn(run: &mut Run<'_>, rendered: &Rendered) {
     for (mask, text) in &rendered.derived {
         run.redactor.learn(mask, text);
     }
+}
+
+/// A field named like a password or token is a secret wherever its value came from.
+fn learn_by_key(run: &mut Run<'_>, name: &str, value: &str) {
+    if is_secret_key(name) {
+        // What a shell can name.
+        let mask: String =
+            name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
+        // The scheme of an Authorization header is no secret, and its parameter stands alone elsewhere.
+        let value =
+            value.split_once(' ').filter(|_| name.eq_ignore_ascii_case("authorization")).map_or(value, |(_, v)| v);
+        run.redactor.learn(&mask, value);
+    }
+}
+
+/// The same for every field of a JSON body; whether there was one.
+fn learn_json(run: &mut Run<'_>, value: &serde_json::Value) -> bool {
+    let mut found = false;
+    match value {
+        serde_json::Value::Object(map) => {
+            for (name, value) in map {
+                if let Some(text) = value.as_str().filter(|_| is_secret_key(name)) {
+                    learn_by_key(run, name, text);
+                    found = true;
+                }
+                found |= learn_json(run, value);
+            }
+        }
+        serde_json::Value::Array(items) => {
+            for item in items {
+                found |= learn_json(run, item);
+            }
+        }
+        _ => {}
+    }
+    found
 }
 
 fn text_of(run: &mut Run<'_>, template: &Template) -> Result<String, RenderError> {

@@ -362,11 +362,13 @@ async fn a_fragment_used_twice_keeps_its_captures_apart() {
 }
 
 #[tokio::test]
-async fn connections_are_reused_within_a_run() {
+async fn each_run_opens_its_own_connection_and_keeps_it_for_its_steps() {
     let target = Target::start(Act::Reply(response("200 OK", &[], "ok"))).await;
     let step = |id: &str| format!("[[steps]]\nid = \"{id}\"\nrequest = \"GET /\"\n");
-    let finished =
-        run_journey(&format!("base_url = \"TARGET\"\n{}{}{}", step("a"), step("b"), step("c")), &target).await;
+    let two = "[[variants]]\nid = \"one\"\n[[variants]]\nid = \"two\"\n";
+    let text = format!("base_url = \"TARGET\"\n{two}{}{}{}", step("a"), step("b"), step("c"));
+    let finished = run_journey(&text, &target).await;
+    assert_eq!((target.connections(), target.requests().len()), (2, 6), "{finished:?}");
     let facts: Vec<&str> = finished.stdout.lines().filter(|l| l.contains("processing ")).collect();
     assert!(facts[0].contains("connect ") && !facts[0].contains("reused"), "{facts:?}");
     for line in &facts[1..3] {

@@ -155,6 +155,25 @@ async fn no_secret_reaches_logs_or_metrics_of_the_daemon() {
     }
 }
 
+/// Also what nobody called a secret, by the name of its field.
+#[tokio::test]
+async fn a_password_written_into_the_journey_is_masked_by_its_field() {
+    let target = Target::start(Act::Reply(response("401 Unauthorized", &[], "no: planted-file-secret-2"))).await;
+    for line in [
+        "form = { user = \"me\", password = \"planted-file-secret-2\" }",
+        "json = { login = { api_key = \"planted-file-secret-2\" } }",
+        "query = { access_token = \"planted-file-secret-2\" }",
+        "headers = { Authorization = \"Bearer planted-file-secret-2\" }",
+    ] {
+        let text = format!("base_url = \"{}\"\n[[steps]]\nid = \"s\"\nrequest = \"POST /\"\n{line}\n", target.url);
+        let dir = folder(&[("j.toml", &text)]);
+        let finished = run(dir.path(), &["run", "j.toml"], &[]).await;
+        assert_eq!(finished.code, 1);
+        assert_clean(line, &finished.stdout);
+        assert!(finished.stdout.contains("curl -sS"), "{}", finished.stdout);
+    }
+}
+
 #[tokio::test]
 async fn a_secret_in_a_broken_configuration_is_not_quoted() {
     for config in [

@@ -11,23 +11,44 @@ async fn the_shipped_configuration_loads_in_an_empty_environment_without_a_word(
     }
 }
 
-/// The README's first own journey, as the reader would write it.
+/// The README's examples, as the reader would put them together: the journey, the steps added to it, the configuration.
 #[tokio::test]
-async fn the_readme_example_is_a_valid_journey() {
+async fn the_readme_examples_are_a_valid_configuration() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let examples: Vec<&str> = readme
+    let blocks: Vec<String> = readme
         .split("```toml\n")
         .skip(1)
-        .map(|rest| rest.split("```").next().unwrap())
-        .filter(|text| text.contains("[[steps]]"))
+        .map(|rest| {
+            rest.split("```")
+                .next()
+                .unwrap()
+                .lines()
+                .map(|l| l.strip_prefix("   ").unwrap_or(l))
+                .collect::<Vec<_>>()
+                .join("\n")
+        })
         .collect();
-    assert!(!examples.is_empty());
-    for (n, text) in examples.into_iter().enumerate() {
-        let name = format!("example-{n}.toml");
-        let dir = folder(&[(&name, text)]);
-        let finished = run(dir.path(), &["check", "--deny-warnings", &name], &[]).await;
-        assert_eq!((finished.code, finished.stderr.as_str()), (0, ""), "{text}\n{finished:?}");
-    }
+    let [journey, config, steps] = &blocks[..] else { panic!("{blocks:#?}") };
+    let dir = folder(&[("journeyd.toml", config), ("my-site.toml", &format!("{journey}\n{steps}"))]);
+    let args = ["check", "--deny-warnings", "--config", "journeyd.toml"];
+    let finished = run(dir.path(), &args, &[("SHOP_PASSWORD", "long enough")]).await;
+    assert_eq!((finished.code, finished.stderr.as_str()), (0, ""), "{finished:?}");
+    let alone = run(dir.path(), &["check", "my-site.toml"], &[]).await;
+    assert!(alone.stderr.contains("there is no secret `shop_password`"), "{alone:?}");
+}
+
+/// Every assertion and capture that the reference shows is one.
+#[tokio::test]
+async fn the_examples_of_the_language_reference_are_valid() {
+    let reference = std::fs::read_to_string(root().join("docs/journeys.md")).unwrap();
+    let blocks: Vec<&str> =
+        reference.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(blocks.len(), 2);
+    let step = "base_url = \"http://127.0.0.1:1\"\n[[steps]]\nid = \"s\"\nrequest = \"GET /\"\n";
+    let dir = folder(&[("j.toml", &format!("{step}{}{}", blocks[0], blocks[1]))]);
+    let finished = run(dir.path(), &["check", "j.toml"], &[]).await;
+    assert_eq!(finished.code, 0, "{finished:?}");
+    assert!(finished.stderr.contains("0 errors, 7 warnings"), "{finished:?}");
 }
 
 #[tokio::test]

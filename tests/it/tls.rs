@@ -23,13 +23,17 @@ impl Authority {
 
     /// A server on loopback with a certificate for `name` that ends with `year`.
     async fn server(&self, name: &str, year: i32) -> String {
+        self.serve(name, year, &[]).await
+    }
+
+    async fn serve(&self, name: &str, year: i32, protocols: &[&[u8]]) -> String {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let certificate = params.signed_by(&key, &self.0).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
@@ -38,6 +42,7 @@ impl Authority {
                 PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
             )
             .unwrap();
+        config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -46,6 +51,9 @@ impl Authority {
                 let acceptor = acceptor.clone();
                 tokio::spawn(async move {
                     let Ok(mut tls) = acceptor.accept(stream).await else { return };
+                    if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
+                        return answer_h2(tls).await;
+                    }
                     let mut buffer = [0; 4096];
                     while tls.read(&mut buffer).await.is_ok_and(|n| n > 0) {
                         let _ = tls.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
@@ -55,6 +63,15 @@ impl Authority {
             }
         });
         format!("https://localhost:{port}")
+    }
+}
+
+async fn answer_h2(tls: tokio_rustls::server::TlsStream<tokio::net::TcpStream>) {
+    let mut connection = h2::server::handshake(tls).await.unwrap();
+    while let Some(Ok((request, mut respond))) = connection.accept().await {
+        assert_eq!(request.version(), http::Version::HTTP_2);
+        let response = http::Response::builder().status(200).body(()).unwrap();
+        let _ = respond.send_response(response, false).and_then(|mut body| body.send_data("ok".into(), true));
     }
 }
 
@@ -118,4 +135,17 @@ async fn the_end_of_a_certificate_is_a_metric() {
     let text = daemon.until_metrics("the certificate's end", |m| sample(m, series).is_some()).await;
     // 2090-01-01T00:00:00Z.
     assert_eq!(sample(&text, series), Some(3_786_912_000.0));
+}
+
+#[tokio::test]
+async fn http_2_is_spoken_where_it_is_offered_over_one_connection() {
+    let authority = Authority::new();
+    let url = authority.serve("localhost", 2090, &[b"h2", b"http/1.1"]).await;
+    let dir = folder(&[("ca.pem", &authority.0.pem()), ("j.toml", &journey(&url))]);
+    let roots = dir.path().join("ca.pem");
+    let finished = run(dir.path(), &["run", "j.toml"], &[("SSL_CERT_FILE", roots.to_str().unwrap())]).await;
+    assert_eq!(finished.code, 0, "{finished:?}");
+    let facts: Vec<&str> = finished.stdout.lines().filter(|l| l.contains("processing")).collect();
+    assert!(facts[0].contains("HTTP/2") && facts[0].contains("tls "), "{facts:?}");
+    assert!(facts[1].contains("HTTP/2") && facts[1].contains("reused") && !facts[1].contains("tls "), "{facts:?}");
 }

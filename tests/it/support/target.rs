@@ -1,5 +1,6 @@
 //! Targets on loopback: raw bytes, so that anything can be sent, and a record of what was asked.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ pub enum Act {
 pub struct Target {
     pub url: String,
     requests: Arc<Mutex<Vec<String>>>,
+    connections: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -55,13 +57,21 @@ impl Target {
         let port = listener.local_addr().unwrap().port();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&requests);
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&connections);
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let _ = stream.set_nodelay(true);
+                counted.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(serve(stream, act.clone(), Arc::clone(&seen)));
             }
         });
-        Self { url: format!("http://127.0.0.1:{port}"), requests, task }
+        Self { url: format!("http://127.0.0.1:{port}"), requests, connections, task }
+    }
+
+    /// How many connections were made so far.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// The requests so far: head and body as text.
