@@ -35,7 +35,10 @@ fn ours(fault: Fault, text: impl Into<String>) -> Verdict {
 /// Time ran out while the request was in `stage`.
 pub fn timed_out(stage: Stage) -> Verdict {
     match stage {
-        Stage::Resolving => target(Reason::Dns, "dns_timeout", "no answer from DNS in time"),
+        Stage::Resolving { resolver_answers: true } => {
+            target(Reason::Dns, "dns_timeout", "the target's name servers did not answer in time")
+        }
+        Stage::Resolving { resolver_answers: false } => ours(Fault::Resolver, "no DNS resolver answered in time"),
         Stage::Connecting => target(Reason::ConnectTimeout, "tcp_timeout", "no TCP connection in time"),
         Stage::Handshake => target(Reason::TlsHandshake, "tls_timeout", "the TLS handshake did not finish in time"),
         Stage::Waiting => target(Reason::ReadTimeout, "http_ttfb_timeout", "no response in time"),
@@ -84,7 +87,7 @@ pub fn classify(error: &reqwest::Error, stage: Stage) -> Verdict {
         return closed(stage);
     }
     hyper_verdict.unwrap_or_else(|| match stage {
-        Stage::Resolving => target(Reason::Dns, "dns_other", "the name could not be resolved"),
+        Stage::Resolving { .. } => target(Reason::Dns, "dns_other", "the name could not be resolved"),
         Stage::Connecting => target(Reason::ConnectUnreachable, "tcp_other", "the connection could not be made"),
         Stage::Handshake => target(Reason::TlsHandshake, "tls_other", "the TLS handshake failed"),
         Stage::Waiting | Stage::Transferring => {
@@ -135,7 +138,7 @@ fn io_verdict(error: &io::Error, stage: Stage) -> Option<Verdict> {
         errno::ETIMEDOUT if stage == Stage::Connecting => target(Reason::ConnectTimeout, "tcp_timeout", text),
         errno::ETIMEDOUT => timed_out(stage),
         errno::ECONNRESET | errno::ECONNABORTED | errno::EPIPE => match stage {
-            Stage::Connecting | Stage::Resolving => target(Reason::ConnectReset, "tcp_reset", text),
+            Stage::Connecting | Stage::Resolving { .. } => target(Reason::ConnectReset, "tcp_reset", text),
             Stage::Handshake => target(Reason::TlsHandshake, "tls_reset", text),
             Stage::Waiting | Stage::Transferring => target(Reason::ConnectReset, "http_reset", text),
         },

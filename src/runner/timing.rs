@@ -20,12 +20,17 @@ pub struct Trail {
     pub connected: Option<Duration>,
     /// The head of the response is here.
     pub answered: Option<Duration>,
+    /// The resolver answered a question of its own while the name was looked up.
+    pub resolver_answers: Option<Duration>,
 }
 
 /// Where a request was when its time ran out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    Resolving,
+    Resolving {
+        /// The resolver is known to live: it is the target's name servers that are silent.
+        resolver_answers: bool,
+    },
     Connecting,
     Handshake,
     Waiting,
@@ -41,7 +46,7 @@ impl Trail {
         } else if self.tls_started.is_some() {
             Stage::Handshake
         } else if self.resolve_started.is_some() && self.resolved.is_none() {
-            Stage::Resolving
+            Stage::Resolving { resolver_answers: self.resolver_answers.is_some() }
         } else if self.connect_started.is_some() {
             Stage::Connecting
         } else {
@@ -87,6 +92,7 @@ pub enum Mark {
     TlsStarted,
     Connected,
     Answered,
+    ResolverAnswers,
 }
 
 /// Shared by everything that takes part in a run's requests.
@@ -114,6 +120,7 @@ impl Marks {
             Mark::TlsStarted => &mut trail.tls_started,
             Mark::Connected => &mut trail.connected,
             Mark::Answered => &mut trail.answered,
+            Mark::ResolverAnswers => &mut trail.resolver_answers,
         };
         // Happy eyeballs may start twice; the first start and the first success count.
         slot.get_or_insert(now);
@@ -155,6 +162,7 @@ mod tests {
             tls_started: Some(ms(45)),
             connected: Some(ms(115)),
             answered: Some(ms(145)),
+            resolver_answers: None,
         };
         let plain = Trail { resolve_started: None, resolved: None, tls_started: None, ..full };
         let aside = Trail { answered: Some(ms(20)), ..full };
@@ -190,7 +198,9 @@ mod tests {
         trail.connect_started = Some(ms(0));
         assert_eq!(trail.stage(), Stage::Connecting);
         trail.resolve_started = Some(ms(0));
-        assert_eq!(trail.stage(), Stage::Resolving);
+        assert_eq!(trail.stage(), Stage::Resolving { resolver_answers: false });
+        trail.resolver_answers = Some(ms(1));
+        assert_eq!(trail.stage(), Stage::Resolving { resolver_answers: true });
         trail.resolved = Some(ms(1));
         assert_eq!(trail.stage(), Stage::Connecting);
         trail.tls_started = Some(ms(2));

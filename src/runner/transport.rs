@@ -187,7 +187,7 @@ impl Session {
     fn stage_of(&self, error: &reqwest::Error) -> Stage {
         let stage = self.marks.trail().stage();
         match stage {
-            Stage::Connecting | Stage::Resolving if !error.is_connect() && !self.local_addrs.is_empty() => {
+            Stage::Connecting | Stage::Resolving { .. } if !error.is_connect() && !self.local_addrs.is_empty() => {
                 Stage::Waiting
             }
             other => other,
