@@ -7,10 +7,12 @@
 
 pub mod assertion;
 pub mod capture;
+mod compile;
 pub mod functions;
 pub mod link;
 pub mod model;
 pub mod parse;
+mod parse_expect;
 mod parse_step;
 pub mod template;
 

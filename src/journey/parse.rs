@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::diag::{Findings, Place, SourceFile};
 use crate::document::{
-    Field, Node, Source, TableReader, Text, as_float, as_integer, as_text, fields, in_file_order, type_name,
+    Field, Node, Source, TableKind, TableReader, Text, as_float, as_integer, as_text, fields, in_file_order, type_name,
 };
 use crate::ids::{VariantId, is_name, nearest};
 use crate::journey::functions;
@@ -39,22 +39,24 @@ fields!(
         CLEANUP: "cleanup", "[[cleanup]]";
     } planned { "alert", "alerts", "auth", "dependencies", "http_version", "insecure_skip_verify", "ip_family", "proxy", "resolve", "tls" }
 );
-fields!(
-    /// Journey-level keys that `[defaults]` of the configuration may hold.
-    defaults, "`[defaults]`" {
-        OWNER: "owner", "a string";
-        SEVERITY: "severity", "\"critical\", \"warning\" or \"info\"";
-        RUNBOOK: "runbook", "a URL";
-        LABELS: "labels", "a table of strings";
-        ENABLED: "enabled", "a boolean";
-        BASE_URL: "base_url", "an http or https URL";
-        TIMEOUT: "timeout", "a duration";
-        HEADERS: "headers", "a table of strings";
-        USER_AGENT: "user_agent", "a string";
-        SCHEDULE: "schedule", "a table with `every` or `cron`";
-        SLO: "slo", "a table";
-    } planned { "alert", "auth", "http_version", "ip_family", "proxy", "resolve", "tls" }
-);
+/// `[defaults]` of the configuration: the journey's own keys, but for those that make it this journey.
+pub static DEFAULTS: TableKind = TableKind {
+    what: "`[defaults]`",
+    fields: &[
+        &journey::OWNER,
+        &journey::SEVERITY,
+        &journey::RUNBOOK,
+        &journey::LABELS,
+        &journey::ENABLED,
+        &journey::BASE_URL,
+        &journey::TIMEOUT,
+        &journey::HEADERS,
+        &journey::USER_AGENT,
+        &journey::SCHEDULE,
+        &journey::SLO,
+    ],
+    misplaced: planned_in_journeys,
+};
 fields!(
     /// Keys of a fragment file.
     fragment, "a fragment" {
@@ -75,6 +77,16 @@ fields!(variant, "a variant" {
     ID: "id", "an id";
     VARS: "vars", "a table";
 } planned {});
+
+fn planned_in_journeys(key: &str) -> Option<String> {
+    let planned = journey::TABLE.fields.iter().any(|f| f.planned && f.name == key);
+    let own = journey::TABLE.fields.iter().any(|f| f.name == key);
+    if planned {
+        Some("it is not available in this version of journeyd".to_owned())
+    } else {
+        own.then(|| "each journey has its own".to_owned())
+    }
+}
 
 fn not_in_fragments(key: &str) -> Option<String> {
     let journey_key = journey::TABLE.fields.iter().any(|f| f.name == key);
@@ -173,10 +185,9 @@ pub fn parse_fragment(file: &Arc<SourceFile>, findings: &Findings) -> FragmentFi
 
 /// Parses `[defaults]` of the daemon's configuration.
 pub fn parse_defaults(source: &Source<'_>, node: &Node<'_>) -> Settings {
-    source.table(node, &defaults::TABLE).map(|table| read_settings(&table)).unwrap_or_default()
+    source.table(node, &DEFAULTS).map(|table| read_settings(&table)).unwrap_or_default()
 }
 
-// The fields of `journey` and `defaults` share names, so one reader serves both.
 fn read_settings(table: &TableReader<'_, '_, '_>) -> Settings {
     Settings {
         owner: table.string(&journey::OWNER),

@@ -1,0 +1,97 @@
+//! The small languages inside strings: regular expressions, JSONPath, CSS selectors. Compiled at load.
+
+use regex::{Regex, RegexBuilder};
+use scraper::Selector;
+use serde_json_path::JsonPath;
+
+use crate::document::{Source, Text};
+use crate::journey::assertion::{CssQuery, JsonQuery};
+
+/// Limits on a regular expression: ten thousand journeys must not eat the memory, and no request can.
+const REGEX_SIZE: usize = 1 << 20;
+const REGEX_LENGTH: usize = 4096;
+
+pub fn read_regex(source: &Source<'_>, text: &Text) -> Option<Regex> {
+    if text.value.len() > REGEX_LENGTH {
+        source.push(source.error(
+            text.span.clone(),
+            "this regular expression is too long",
+            format!("at most {REGEX_LENGTH} bytes"),
+        ));
+        return None;
+    }
+    match RegexBuilder::new(&text.value).size_limit(REGEX_SIZE).dfa_size_limit(2 * REGEX_SIZE).build() {
+        Ok(regex) => Some(regex),
+        Err(regex::Error::CompiledTooBig(limit)) => {
+            source.push(
+                source
+                    .error(
+                        text.span.clone(),
+                        "this regular expression is too large",
+                        format!("more than {limit} bytes when compiled"),
+                    )
+                    .help("large repetitions such as {1000} multiply: lower them"),
+            );
+            None
+        }
+        Err(error) => {
+            let message = error.to_string();
+            let reason = message.lines().last().unwrap_or("").trim_start_matches("error: ").to_owned();
+            source.push(
+                source
+                    .error(text.span.clone(), "this regular expression is not valid", reason)
+                    .help("in TOML, 'single quotes' keep backslashes as they are"),
+            );
+            None
+        }
+    }
+}
+
+pub fn read_json_path(source: &Source<'_>, text: &Text) -> Option<JsonQuery> {
+    let written = text.value.as_str();
+    if written.matches("..").count() > 1 {
+        source.push(source.error(
+            text.span.clone(),
+            "this JSONPath descends twice",
+            "at most one `..`: two can visit every node many times",
+        ));
+        return None;
+    }
+    match JsonPath::parse(written) {
+        // RFC 9535 admits only singular queries in comparisons, so the parser itself can tell.
+        Ok(path) => Some(JsonQuery {
+            singular: JsonPath::parse(&format!("$[?{written}==1]")).is_ok(),
+            text: written.to_owned(),
+            path,
+        }),
+        Err(error) => {
+            let at = error.position().min(written.len());
+            let span = if written.is_char_boundary(at) && at < written.len() {
+                text.part(at..written.len())
+            } else {
+                text.span.clone()
+            };
+            let help = if written.starts_with('$') {
+                "RFC 9535, for example \"$.items[0].name\" or \"$.items[?@.price > 10]\"".to_owned()
+            } else {
+                format!("a JSONPath starts with $: \"$.{written}\"")
+            };
+            source.push(source.error(span, "this JSONPath is not valid", "cannot be understood from here").help(help));
+            None
+        }
+    }
+}
+
+pub fn read_selector(source: &Source<'_>, text: &Text, attr: Option<String>) -> Option<CssQuery> {
+    match Selector::parse(&text.value) {
+        Ok(selector) => Some(CssQuery { text: text.value.clone(), selector, attr }),
+        Err(_) => {
+            source.push(
+                source
+                    .error(text.span.clone(), "this CSS selector is not valid", "this is not a selector that journeyd knows")
+                    .help("CSS 4 without pseudo-elements; a selector with spaces or dots needs quotes as a key: expect.css.\"ul.results li\""),
+            );
+            None
+        }
+    }
+}
