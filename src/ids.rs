@@ -33,7 +33,10 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     known
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 2 && *distance < candidate.len())
+        // Two slips in a long word, one in a short one: half of another word is not a typing mistake.
+        .filter(|(distance, candidate)| {
+            *distance <= if candidate.len() > 4 { 2 } else { 1 } && *distance < candidate.len()
+        })
         .min()
         .map(|(_, candidate)| candidate)
 }

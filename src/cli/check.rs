@@ -1,6 +1,6 @@
 //! `journeyd check`.
 
-use crate::cli::{CheckArgs, Exit, NO_CONFIG, disk_request, say, tell, tell_load_error};
+use crate::cli::{CheckArgs, Exit, NO_CONFIG, disk_request, own_fault, print, say, tell, tell_load_error};
 use crate::clock::now;
 use crate::config::{self, is_path, load};
 use crate::diag::Gravity;
@@ -21,6 +21,7 @@ pub fn check(args: &CheckArgs) -> Exit {
     tell(&loaded.findings);
     let Some(config) = loaded.config else { return Exit::Usage };
     let at = now();
+    let mut out = String::new();
     for journey in &config.journeys {
         for plan in &journey.plans {
             let next = match next_runs(journey, plan, at, 1).first() {
@@ -28,9 +29,20 @@ pub fn check(args: &CheckArgs) -> Exit {
                 Some(_) => "disabled".to_owned(),
                 None => "never runs".to_owned(),
             };
-            anstream::println!("ok  {:<32} {:>2} steps  {next}", plan.key.to_string(), plan.steps.len());
+            let steps = if plan.steps.len() == 1 { "step " } else { "steps" };
+            out.push_str(&format!("ok  {:<32} {:>2} {steps}  {next}\n", plan.key.to_string(), plan.steps.len()));
         }
     }
+    if config.journeys.is_empty() {
+        out.push_str("ok, but there are no journeys\n");
+    }
+    if let Err(error) = print(&out) {
+        return own_fault(&format!("cannot write the result: {error}"));
+    }
     let warnings = loaded.findings.iter().any(|d| d.gravity == Gravity::Warning);
-    if warnings && args.deny_warnings { Exit::Usage } else { Exit::Fine }
+    if warnings && args.deny_warnings {
+        say("error: warnings count as errors (--deny-warnings)");
+        return Exit::Usage;
+    }
+    Exit::Fine
 }

@@ -158,6 +158,14 @@ fn say(text: &str) {
     anstream::eprintln!("{}", crate::secret::redact_for_sinks(text));
 }
 
+/// Writes to stdout; a closed pipe or a full disk is the caller's to handle, not a panic.
+fn print(text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let mut out = anstream::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
 fn own_fault(text: &str) -> Exit {
     say(&format!("error: {text}"));
     Exit::OwnFault

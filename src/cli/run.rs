@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::cli::{Exit, RunArgs, disk_request, own_fault, say, tell, tell_load_error, waterfall};
+use crate::cli::{Exit, RunArgs, disk_request, own_fault, print, say, tell, tell_load_error, waterfall};
 use crate::clock::now;
 use crate::config::{self, Config, load};
 use crate::diag::Gravity;
@@ -53,7 +53,9 @@ pub async fn run(args: RunArgs) -> Exit {
     let mut exit = Exit::Fine;
     for order in orders {
         let report = runner.run(&config.runner, &order, &stops).await;
-        anstream::print!("{}", waterfall::render(&order, &report));
+        if let Err(error) = print(&waterfall::render(&order, &report, &rerun(&args, &order))) {
+            return own_fault(&format!("cannot write the result: {error}"));
+        }
         exit = match (&report.outcome, exit) {
             (Outcome::Failed(_), _) => Exit::Failed,
             (Outcome::Errored(_), Exit::Fine) => Exit::OwnFault,
@@ -64,6 +66,33 @@ pub async fn run(args: RunArgs) -> Exit {
         }
     }
     exit
+}
+
+/// The command that runs `order` again, as a shell takes it.
+fn rerun(args: &RunArgs, order: &Order) -> String {
+    let mut words = vec!["journeyd".to_owned(), "run".to_owned()];
+    if let Some(config) = &args.config.config {
+        words.extend(["--config".to_owned(), config.display().to_string()]);
+    }
+    let id = order.journey.id.as_str();
+    words.push(args.journeys.iter().find(|j| *j == id).cloned().unwrap_or_else(|| order.journey.file.clone()));
+    if let Some(variant) = &order.plan.key.variant {
+        words.extend(["--variant".to_owned(), variant.to_string()]);
+    }
+    if let Some(base_url) = &args.base_url {
+        words.extend(["--base-url".to_owned(), base_url.clone()]);
+    }
+    for (name, value) in &args.var {
+        // A password given on the command line is not repeated on the terminal.
+        let value =
+            if crate::secret::is_secret_key(name) { format!("${}", name.to_uppercase()) } else { value.clone() };
+        words.extend(["--var".to_owned(), format!("{name}={value}")]);
+    }
+    let quote = |word: String| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,$".contains(c);
+        if word.chars().all(plain) { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    };
+    crate::secret::redact_for_sinks(&words.into_iter().map(quote).collect::<Vec<_>>().join(" "))
 }
 
 /// What to run: every journey given, in its variants or the one asked for.
@@ -90,7 +119,12 @@ fn orders(config: &Config, args: &RunArgs) -> Result<Vec<Order>, String> {
             let all = plans.clone();
             plans.retain(|plan| plan.steps.iter().any(|s| s.id == *until));
             if plans.is_empty() {
-                let known: Vec<&str> = all.iter().flat_map(|p| p.steps.iter().map(|s| s.id.as_str())).collect();
+                let mut known: Vec<&str> = Vec::new();
+                for id in all.iter().flat_map(|p| p.steps.iter().map(|s| s.id.as_str())) {
+                    if !known.contains(&id) {
+                        known.push(id);
+                    }
+                }
                 return Err(format!("--until {until}: {} has the steps {}", journey.id, known.join(", ")));
             }
         }

@@ -34,9 +34,17 @@ pub async fn serve(args: ServeArgs) -> Exit {
     let listener = match TcpListener::bind(listen).await {
         Ok(listener) => listener,
         Err(error) => {
-            return own_fault(&format!(
-                "cannot listen on {listen}: {error}\nSomething else may be using it; choose another with --listen or server.listen."
-            ));
+            let advice = match error.kind() {
+                std::io::ErrorKind::AddrInUse => {
+                    "Something else is using it; choose another with --listen or server.listen."
+                }
+                std::io::ErrorKind::AddrNotAvailable => {
+                    "That is no address of this machine; 0.0.0.0 is every IPv4 interface."
+                }
+                std::io::ErrorKind::PermissionDenied => "Ports below 1024 take a privilege; choose a higher one.",
+                _ => "Choose another with --listen or server.listen.",
+            };
+            return own_fault(&format!("cannot listen on {listen}: {error}\n{advice}"));
         }
     };
     let address = listener.local_addr().unwrap_or(listen);

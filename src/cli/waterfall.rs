@@ -29,7 +29,8 @@ pub fn mark(outcome: &StepOutcome) -> (char, Style) {
     }
 }
 
-pub fn render(order: &Order, report: &RunReport) -> String {
+/// `rerun` is the command that repeats the run, up to `--until`.
+pub fn render(order: &Order, report: &RunReport, rerun: &str) -> String {
     let mut out = String::new();
     let (word, style) = match &report.outcome {
         Outcome::Passed if report.degraded => ("passed, slower than slo.latency".to_owned(), ODD),
@@ -56,27 +57,20 @@ pub fn render(order: &Order, report: &RunReport) -> String {
         .max()
         .unwrap_or_default();
     for step in &report.steps {
-        write_step(&mut out, order, report, step, name_width, total);
+        write_step(&mut out, order, rerun, step, name_width, total);
     }
     for step in &report.cleanup {
         if report.cleanup.first().is_some_and(|first| first.id == step.id) {
             let _ = writeln!(out, "  {DIM}cleanup{DIM:#}");
         }
-        write_step(&mut out, order, report, step, name_width, total);
+        write_step(&mut out, order, rerun, step, name_width, total);
     }
     let legend: Vec<String> = Phases::NAMES.iter().zip(GLYPHS).map(|(name, glyph)| format!("{glyph} {name}")).collect();
     let _ = writeln!(out, "  {DIM}{}{DIM:#}\n", legend.join("  "));
     out
 }
 
-fn write_step(
-    out: &mut String,
-    order: &Order,
-    report: &RunReport,
-    step: &StepReport,
-    name_width: usize,
-    total: Duration,
-) {
+fn write_step(out: &mut String, order: &Order, rerun: &str, step: &StepReport, name_width: usize, total: Duration) {
     let (glyph, style) = mark(&step.outcome);
     let id = step.id.as_str();
     let Some(exchange) = &step.exchange else {
@@ -86,7 +80,7 @@ fn write_step(
             _ => "",
         };
         let _ = writeln!(out, "  {style}{glyph}{style:#} {id:<name_width$}  {DIM}{word}{DIM:#}");
-        write_trouble(out, order, report, step);
+        write_trouble(out, order, rerun, step);
         return;
     };
     let status = exchange.status.map_or_else(|| "---".to_owned(), |s| s.to_string());
@@ -120,11 +114,11 @@ fn write_step(
     for warning in &exchange.warnings {
         let _ = writeln!(out, "    {:<name_width$}  {ODD}note: {}{ODD:#}", "", one_line(warning));
     }
-    write_trouble(out, order, report, step);
+    write_trouble(out, order, rerun, step);
 }
 
 /// What failed, in the order in which people ask.
-fn write_trouble(out: &mut String, order: &Order, report: &RunReport, step: &StepReport) {
+fn write_trouble(out: &mut String, order: &Order, rerun: &str, step: &StepReport) {
     let mut line = |name: &str, text: &str| {
         let _ = writeln!(out, "      {DIM}{name:<9}{DIM:#} {}", one_line(text));
     };
@@ -155,8 +149,7 @@ fn write_trouble(out: &mut String, order: &Order, report: &RunReport, step: &Ste
     }
     if let Some(curl) = &exchange.curl {
         line("curl", curl);
-        let variant = report.key.variant.as_ref().map(|v| format!(" --variant {v}")).unwrap_or_default();
-        line("rerun", &format!("journeyd run {}{variant} --until {}", order.journey.file, step.id));
+        line("rerun", &format!("{rerun} --until {}", step.id));
     }
     if let Some(runbook) = &order.journey.runbook {
         line("runbook", runbook);

@@ -113,8 +113,7 @@ pub fn load(request: &Request<'_>) -> Result<Loaded, LoadError> {
     }
     let journeys = load_journeys(request, &daemon, &findings)?;
     let needed = series_needed(&journeys, daemon.metrics);
-    if needed > daemon.metrics.max_series {
-        let file = config_file.unwrap_or_else(|| SourceFile::new("journeyd.toml", ""));
+    if let Some(file) = config_file.filter(|_| needed > daemon.metrics.max_series) {
         let place = file.text.find("max_series").map_or(0..0, |i| i..i + "max_series".len());
         findings.push(
             Diagnostic::error(Place { file, span: place }, format!("these journeys need about {needed} series"))
@@ -289,7 +288,9 @@ fn find_journeys(
             Ok(paths) => {
                 let root = fixed_folder(&pattern);
                 for file in paths {
-                    if !out.iter().any(|(known, _)| *known == file) {
+                    // `*.toml` beside the configuration means the journeys.
+                    let is_config = wild && normalise(&file) == normalise(path);
+                    if !is_config && !out.iter().any(|(known, _)| *known == file) {
                         out.push((file, root.clone()));
                     }
                 }

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 /// Routes on which an unhandled exception can be switched on.
 pub const ROUTES: [&str; 7] = ["/login", "/account", "/search", "/products", "/cart", "/guest", "/api/orders"];
 
+/// Longer than any step waits.
+const MOST_MS: u64 = 60_000;
+
 /// The switches. All off is a healthy shop.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -52,7 +55,8 @@ impl Faults {
             Fate::Overload
         } else if self.database_down {
             Fate::DatabaseDown
-        } else if self.exception.as_deref().is_some_and(below) || (self.one_in > 0 && count.is_multiple_of(self.one_in))
+        } else if self.exception.as_deref().is_some_and(below)
+            || (self.one_in > 0 && scattered(count).is_multiple_of(self.one_in))
         {
             Fate::Exception
         } else if self.error_page_200 {
@@ -63,7 +67,18 @@ impl Faults {
     }
 
     pub fn delay(&self) -> Duration {
-        Duration::from_millis(self.slow_ms.min(60_000))
+        Duration::from_millis(self.slow_ms.min(MOST_MS))
+    }
+
+    /// What is wrong with these settings.
+    pub fn mistake(&self) -> Option<String> {
+        match &self.exception {
+            Some(route) if !ROUTES.contains(&route.as_str()) => {
+                Some(format!("exception: there is no route {route:?}; one of {}", ROUTES.join(", ")))
+            }
+            _ if self.slow_ms > MOST_MS => Some(format!("slow_ms: at most {MOST_MS}")),
+            _ => None,
+        }
     }
 
     /// What is switched on, for the panel and the terminal.
@@ -86,6 +101,11 @@ impl Faults {
         }
         out
     }
+}
+
+/// Requests come in a fixed rhythm; counting them off would hit the same step each time.
+fn scattered(count: u64) -> u64 {
+    (count.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 29) ^ count.wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 32
 }
 
 impl Fate {
@@ -136,6 +156,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn one_in_n_hits_about_one_in_n_in_every_rhythm() {
+        let faults = Faults { one_in: 5, ..Faults::default() };
+        for rhythm in [1, 5, 9, 20] {
+            let hits = (0..1000).filter(|n| faults.fate("/cart", n * rhythm + 3) == Fate::Exception).count();
+            assert!((120..=280).contains(&hits), "rhythm {rhythm}: {hits} of 1000");
+        }
+    }
+
+    #[test]
     fn each_switch_decides_the_fate_it_names() {
         let faults = |set: fn(&mut Faults)| {
             let mut faults = Faults::default();
@@ -151,8 +180,7 @@ mod tests {
             (faults(|f| f.overload = true), "/search", 1, Fate::Overload),
             (faults(|f| f.connection_reset = true), "/search", 1, Fate::Reset),
             (faults(|f| f.error_page_200 = true), "/search", 1, Fate::ErrorPage),
-            (faults(|f| f.one_in = 3), "/search", 3, Fate::Exception),
-            (faults(|f| f.one_in = 3), "/search", 4, Fate::Served),
+            (faults(|f| f.one_in = 1), "/search", 3, Fate::Exception),
         ] {
             assert_eq!(faults.fate(path, count), want, "{faults:?}");
         }

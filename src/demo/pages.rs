@@ -100,7 +100,8 @@ pub fn cart(lines: &[(&Product, u64)]) -> String {
 }
 
 /// The fault panel: one form, works without scripts.
-pub fn faults(faults: &Faults) -> String {
+pub fn faults(faults: &Faults, host: &str) -> String {
+    let host = escape(host);
     let on = faults.describe();
     let state = if on.is_empty() { "Everything works.".to_owned() } else { format!("On: {}.", on.join(", ")) };
     let routes: String = ROUTES
@@ -121,8 +122,8 @@ pub fn faults(faults: &Faults) -> String {
          <p><label>Slow by <input name=\"slow_ms\" type=\"number\" min=\"0\" max=\"60000\" value=\"{}\"> ms</label></p>\
          <p><label>One request in <input name=\"one_in\" type=\"number\" min=\"0\" value=\"{}\"> fails (0: none)</label></p>\
          <p><button>Set</button></p></form><form method=\"post\" action=\"/faults/clear\"><button>Mend everything</button></form>\
-         <h2>From a terminal</h2><pre>curl -X PUT -H 'Content-Type: application/json' -d '{{\"exception\": \"/search\"}}' http://THIS/api/faults\n\
-         curl -X DELETE http://THIS/api/faults</pre>\
+         <h2>From a terminal</h2><pre>curl -X PUT -H 'Content-Type: application/json' -d '{{\"exception\": \"/search\"}}' http://{host}/api/faults\n\
+         curl -X DELETE http://{host}/api/faults</pre>\
          <p>Switches: exception, database_down, slow_ms, overload, connection_reset, error_page_200, sessions_lost, one_in.</p>",
         check("database_down", faults.database_down, "Database down (every dynamic route fails, static files work)"),
         check("overload", faults.overload, "Overload (503 with Retry-After)"),

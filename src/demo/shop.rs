@@ -364,8 +364,9 @@ async fn cancel_order(State(shop): State<Shop>, headers: HeaderMap, Path(id): Pa
     }
 }
 
-async fn fault_panel(State(shop): State<Shop>) -> Html<String> {
-    Html(pages::page("Faults", None, &pages::faults(&shop.lock().faults)))
+async fn fault_panel(State(shop): State<Shop>, headers: HeaderMap) -> Html<String> {
+    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or("127.0.0.1:15770");
+    Html(pages::page("Faults", None, &pages::faults(&shop.lock().faults, host)))
 }
 
 async fn show_faults(State(shop): State<Shop>) -> Json<Faults> {
@@ -380,6 +381,9 @@ async fn set_faults(State(shop): State<Shop>, Json(patch): Json<Json_>) -> Respo
         all.extend(some.clone());
     }
     match serde_json::from_value::<Faults>(merged) {
+        Ok(faults) if faults.mistake().is_some() => {
+            api_error(StatusCode::UNPROCESSABLE_ENTITY, &faults.mistake().unwrap_or_default())
+        }
         Ok(faults) if patch.is_object() => {
             memory.faults = faults.clone();
             Json(faults).into_response()

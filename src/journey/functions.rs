@@ -17,6 +17,9 @@ use crate::clock::Timestamp;
 /// Names that are functions and cannot be vars or captures.
 pub const NAMES: [&str; 3] = ["uuid", "now", "random_int"];
 
+/// Functions of the language that this version does not have.
+pub const PLANNED: [&str; 1] = ["totp"];
+
 /// Every filter there is.
 pub const FILTERS: [&str; 12] = [
     "b64encode",

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::diag::{Diagnostic, Findings, Gravity, SourceFile};
+use crate::diag::{Diagnostic, Findings, Gravity, Place, SourceFile};
 use crate::document::Text;
 use crate::ids::{JourneyId, JourneyKey, StepId, VariantId, nearest};
 use crate::journey::assertion::Condition;
@@ -49,15 +49,21 @@ pub fn link(
     findings: &Findings,
 ) -> Option<Journey> {
     let before = findings.error_count();
-    let mut linker =
-        Linker { library, world, findings, fragment_vars: Vec::new(), stack: vec![file.file.name.clone()] };
+    let mut linker = Linker {
+        library,
+        world,
+        findings,
+        fragment_vars: Vec::new(),
+        stack: vec![file.file.name.clone()],
+        lacking: None,
+    };
     let steps = linker.splice(&file.file, &file.steps);
     let cleanup = linker.splice(&file.file, &file.cleanup);
     linker.check_step_ids(&steps, &cleanup);
     linker.check_variants(&file, &steps, &cleanup);
     let mut settings = with_defaults(std::mem::take(&mut file.settings), world.defaults);
     if let Some(base_url) = world.base_url {
-        let place = crate::diag::Place { file: Arc::clone(&file.file), span: 0..0 };
+        let place = Place { file: Arc::clone(&file.file), span: 0..0 };
         settings.base_url = Some(Template::literal(base_url, place));
     }
 
@@ -68,7 +74,11 @@ pub fn link(
     };
     let mut used = BTreeSet::new();
     let mut plans = Vec::new();
+    let variant_vars: BTreeSet<&str> =
+        file.variants.iter().flat_map(|v| v.vars.iter().map(|var| var.name.as_str())).collect();
     for (variant, own_vars) in variants {
+        linker.lacking =
+            variant.as_ref().map(|v| (v.to_string(), variant_vars.iter().map(|n| (*n).to_owned()).collect()));
         let runs = |step: &&Step| step.only.is_empty() || variant.as_ref().is_some_and(|v| step.only.contains(v));
         let vars = linker.vars(&file.vars, own_vars);
         let plan_steps: Vec<Step> = steps.iter().filter(runs).cloned().collect();
@@ -90,11 +100,19 @@ pub fn link(
         && written.get_ref() > interval
         && settings.timeout_is_own
     {
-        let place = crate::diag::Place { file: Arc::clone(&file.file), span: written.span() };
+        let place = Place { file: Arc::clone(&file.file), span: written.span() };
         findings.push(
             Diagnostic::warning(place, "the timeout is longer than the interval")
                 .label(format!("runs every {}", crate::quantity::show_duration(*interval)))
                 .help("while a slow run goes on, the next ones are missed"),
+        );
+    }
+    let whole = timeout.as_ref().map_or(RUN_TIMEOUT, |t| *t.get_ref());
+    for step in steps.iter().chain(&cleanup).filter(|s| s.timeout_is_own && s.timeout > whole) {
+        findings.push(
+            Diagnostic::warning(step.place.clone(), format!("the timeout of `{}` is longer than the run's", step.id))
+                .label(format!("the run ends after {}", crate::quantity::show_duration(whole)))
+                .help("raise the journey's `timeout`, or lower the step's"),
         );
     }
     if findings.error_count() > before {
@@ -168,6 +186,8 @@ struct Linker<'a> {
     fragment_vars: Vec<Var>,
     /// Files being spliced, to notice a cycle.
     stack: Vec<String>,
+    /// The variant being laid out, and the vars that some variant sets.
+    lacking: Option<(String, BTreeSet<String>)>,
 }
 
 impl Linker<'_> {
@@ -225,13 +245,13 @@ impl Linker<'_> {
     }
 
     fn check_variants(&self, file: &JourneyFile, steps: &[Step], cleanup: &[Step]) {
-        let mut seen = BTreeSet::new();
+        let mut seen: BTreeMap<&VariantId, &Place> = BTreeMap::new();
         for variant in &file.variants {
-            if !seen.insert(&variant.id) {
-                let place =
-                    crate::diag::Place { file: Arc::clone(&file.file), span: find(&file.file, variant.id.as_str()) };
+            if let Some(first) = seen.insert(&variant.id, &variant.place) {
                 self.findings.push(
-                    Diagnostic::error(place, format!("two variants are called `{}`", variant.id)).label("used twice"),
+                    Diagnostic::error(variant.place.clone(), format!("two variants are called `{}`", variant.id))
+                        .label("the second")
+                        .other(first.span.clone(), "the first"),
                 );
             }
         }
@@ -271,7 +291,7 @@ impl Linker<'_> {
             }
             let known: BTreeSet<&str> =
                 plans.iter().flat_map(|p| p.vars.iter().map(|(name, _)| name.as_str())).collect();
-            let place = crate::diag::Place { file: Arc::clone(&file.file), span: 0..0 };
+            let place = Place { file: Arc::clone(&file.file), span: 0..0 };
             self.findings.push(
                 Diagnostic::error(place, format!("--var {name}: this journey has no var `{name}`"))
                     .help(format!("vars: {}", known.into_iter().collect::<Vec<_>>().join(", "))),
@@ -363,6 +383,12 @@ impl Linker<'_> {
         self.findings.push(match captured_by {
             Some(step) => {
                 diagnostic.label("not known yet").help(format!("the step `{step}` captures it, but runs later"))
+            }
+            None if self.lacking.as_ref().is_some_and(|(_, some)| some.contains(name)) => {
+                let variant = self.lacking.as_ref().map_or("", |(v, _)| v);
+                diagnostic
+                    .label(format!("the variant `{variant}` does not set it"))
+                    .help("set it in every variant, give it a default in [vars], or limit the step with `only`")
             }
             None if self.world.secrets.contains_key(name) => {
                 diagnostic.label("unknown name").help(format!("did you mean `secret.{name}`?"))
@@ -530,11 +556,6 @@ fn rename_json(json: &mut JsonTemplate, rename: &dyn Fn(&str) -> Option<String>)
         JsonTemplate::List(items) => items.iter_mut().for_each(|item| rename_json(item, rename)),
         JsonTemplate::Object(entries) => entries.iter_mut().for_each(|(_, value)| rename_json(value, rename)),
     }
-}
-
-fn find(file: &SourceFile, id: &str) -> std::ops::Range<usize> {
-    let quoted = format!("\"{id}\"");
-    file.text.rfind(&quoted).map_or(0..0, |i| i..i + quoted.len())
 }
 
 /// When a journey would next run, for `check`.

@@ -100,6 +100,8 @@ pub struct Step {
     pub headers: Vec<(http::HeaderName, Template)>,
     pub body: Body,
     pub timeout: Duration,
+    /// Written by the user, not the default.
+    pub timeout_is_own: bool,
     pub redirects: u8,
     pub assertions: Vec<Assertion>,
     pub captures: Vec<Capture>,

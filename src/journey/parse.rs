@@ -127,6 +127,7 @@ pub enum StepEntry {
 #[derive(Debug, Clone)]
 pub struct Variant {
     pub id: VariantId,
+    pub place: Place,
     pub vars: Vec<Var>,
 }
 
@@ -165,7 +166,8 @@ pub fn parse_journey(file: &Arc<SourceFile>, findings: &Findings) -> JourneyFile
         steps: parse_step::read_steps(&table, &journey::STEPS),
         cleanup: parse_step::read_steps(&table, &journey::CLEANUP),
     };
-    if table.get(&journey::STEPS).is_none() && !source.findings.has_errors() {
+    let no_steps = table.get(&journey::STEPS).is_none_or(|n| n.get_ref().as_array().is_some_and(|a| a.is_empty()));
+    if no_steps && !source.findings.has_errors() {
         table.missing(&journey::STEPS, "the journey", "add at least:\n[[steps]]\nid = \"home\"\nrequest = \"GET /\"");
     }
     parsed
@@ -244,6 +246,14 @@ fn read_base_url(table: &TableReader<'_, '_, '_>) -> Option<Template> {
     let text = table.text(&journey::BASE_URL)?;
     let template = Template::parse(&table.source, &text)?;
     if let Some(literal) = template.as_literal()
+        && literal.contains(['?', '#'])
+    {
+        table.source.push(table.source.error(
+            text.span,
+            "`base_url` has a query or fragment",
+            "targets are put behind it: scheme, host and path only",
+        ));
+    } else if let Some(literal) = template.as_literal()
         && !url::Url::parse(literal).is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.has_host())
     {
         table.source.push(table.source.error(
@@ -308,6 +318,14 @@ pub fn read_headers(table: &TableReader<'_, '_, '_>, field: &'static Field) -> V
         match as_text(&table.source, node) {
             Some(text) => {
                 if let Some(template) = Template::parse(&table.source, &text) {
+                    if template.as_literal().is_some_and(|t| http::HeaderValue::from_str(t).is_err()) {
+                        let message = format!("the header `{name}` cannot hold this value");
+                        table.source.push(table.source.error(
+                            text.span,
+                            message,
+                            "line breaks and control characters are not allowed",
+                        ));
+                    }
                     headers.push((name, template));
                 }
             }
@@ -358,12 +376,8 @@ fn read_schedule(table: &TableReader<'_, '_, '_>) -> Option<Timetable> {
     if table.get(&schedule::EVERY).is_some() {
         source.push(
             source
-                .error(
-                    table.key_span(&schedule::CRON),
-                    "a schedule has `every` or `cron`, not both",
-                    "the second schedule",
-                )
-                .other(table.key_span(&schedule::EVERY), "the first"),
+                .error(table.key_span(&schedule::CRON), "a schedule has `every` or `cron`, not both", "one schedule")
+                .other(table.key_span(&schedule::EVERY), "the other"),
         );
         return None;
     }
@@ -383,7 +397,8 @@ fn read_variant(table: &TableReader<'_, '_, '_>) -> Option<Variant> {
         table.missing(&variant::ID, "the variant", "for example id = \"member\"");
     }
     let vars = read_vars(table, &variant::VARS);
-    Some(Variant { id: VariantId::new(&table.id(&variant::ID)?.value)?, vars })
+    let id = table.id(&variant::ID)?;
+    Some(Variant { id: VariantId::new(&id.value)?, place: table.source.place(id.span), vars })
 }
 
 fn read_vars(table: &TableReader<'_, '_, '_>, field: &'static Field) -> Vec<Var> {

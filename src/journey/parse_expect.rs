@@ -109,7 +109,7 @@ fn read_assertion(
     let conditions = match (&subject, node.get_ref()) {
         (Subject::Within, value) => {
             let limit = value.as_str().and_then(parse_duration);
-            let Some(limit) = limit else {
+            let Some(limit) = limit.filter(|l| !l.is_zero()) else {
                 source.push(source.error(
                     node.span(),
                     "`within` is not a duration",
@@ -130,6 +130,9 @@ fn read_assertion(
                 ));
             }
             let conditions = read_conditions(&table);
+            if matches!(subject, Subject::Status | Subject::Redirects | Subject::Size) {
+                refuse_texts(&table, &conditions);
+            }
             if conditions.is_empty() && table.table.iter().all(|(key, _)| key.get_ref() == "attr") {
                 source.push(
                     source
@@ -159,6 +162,18 @@ fn read_assertion(
         _ => vec![Condition::Equals(read_json(source, node)?)],
     };
     Some(Assertion { subject, conditions, place })
+}
+
+/// A text is neither more nor less than a number: such an assertion could never hold.
+fn refuse_texts(table: &TableReader<'_, '_, '_>, conditions: &[Condition]) {
+    let is_text = |operand: &&JsonTemplate| matches!(operand, JsonTemplate::Plain(Json::String(_)));
+    if conditions.iter().flat_map(Condition::operands).any(|operand| is_text(&operand)) {
+        table.source.push(table.source.error(
+            table.span.clone(),
+            "this can never hold",
+            "expected a number, found a text",
+        ));
+    }
 }
 
 fn check_status(source: &Source<'_>, node: &Node<'_>) {

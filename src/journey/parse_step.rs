@@ -59,6 +59,10 @@ pub fn read_steps(table: &TableReader<'_, '_, '_>, field: &'static Field) -> Vec
 
 fn read_only(table: &TableReader<'_, '_, '_>) -> Vec<VariantId> {
     let texts = table.texts(&step::ONLY).unwrap_or_default();
+    if table.get(&step::ONLY).is_some_and(|n| n.get_ref().as_array().is_some_and(|a| a.is_empty())) {
+        let key = table.key_span(&step::ONLY);
+        table.source.push(table.source.error(key, "`only` names no variant", "this step never runs"));
+    }
     texts
         .iter()
         .filter_map(|text| {
@@ -124,6 +128,7 @@ fn read_step(table: &TableReader<'_, '_, '_>) -> Option<StepEntry> {
         query,
         headers,
         body,
+        timeout_is_own: timeout.is_some(),
         timeout: timeout.map_or(STEP_TIMEOUT, Spanned::into_inner),
         redirects: redirects.unwrap_or(REDIRECTS),
         assertions,
@@ -178,6 +183,13 @@ fn read_request(source: &Source<'_>, text: &Text) -> Option<(http::Method, Templ
             "the target is neither a path nor a URL",
             "expected one that starts with / or http:// or https://",
         ));
+        return None;
+    }
+    if literal == target
+        && literal.starts_with("http")
+        && let Err(error) = url::Url::parse(target)
+    {
+        source.push(source.error(part.span, "the target is not a URL", error.to_string()));
         return None;
     }
     if literal.contains(' ') {

@@ -315,6 +315,12 @@ impl Expr {
                     continue;
                 }
                 (function, _) if functions::NAMES.contains(&function) => continue,
+                (function, _) if functions::PLANNED.contains(&function) => {
+                    let message = format!("`{function}` is not available in this version of journeyd");
+                    source.push(source.error(whole.clone(), message, "planned"));
+                    ok = false;
+                    continue;
+                }
                 (name, _) => (Root::Name, name),
             };
             let written = match root {
@@ -344,7 +350,15 @@ impl Expr {
         };
         let program = if bare { Program::Lookup } else { Program::Compiled(compiled) };
         let code = Arc::new(Code { source: trimmed.to_owned(), program });
-        ok.then(|| Self { code, references })
+        let expr = Self { code, references };
+        if ok && expr.references.is_empty() {
+            // Nothing that a run could change: what goes wrong now goes wrong always.
+            if let Err(error) = expr.evaluate(&Scope::default()) {
+                source.push(source.error(whole, "this template expression cannot be evaluated", error.message));
+                return None;
+            }
+        }
+        ok.then_some(expr)
     }
 
     fn evaluate(&self, scope: &Scope) -> Result<Bound, RenderError> {
@@ -403,6 +417,18 @@ impl Expr {
             _ => None,
         });
         secret.unwrap_or_else(|| "SECRET".to_owned())
+    }
+}
+
+impl Default for Scope {
+    /// Nothing is defined, it is 1970, and randomness is 0.
+    fn default() -> Self {
+        Self {
+            names: BTreeMap::new(),
+            env: Arc::default(),
+            secrets: Arc::default(),
+            functions: functions::Functions { now: crate::clock::Timestamp::default(), random: Arc::new(|| 0) },
+        }
     }
 }
 

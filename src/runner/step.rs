@@ -180,6 +180,10 @@ fn broken(run: &Run<'_>, step: &Step, verdict: &Verdict, report: &ExchangeReport
                 Reason::Redirect => "a redirect that can be followed".to_owned(),
                 Reason::TooLarge => "a response within the limits".to_owned(),
                 Reason::TlsCertificate => "a valid certificate".to_owned(),
+                Reason::TlsHandshake => "a TLS handshake".to_owned(),
+                Reason::Dns => "a name that resolves".to_owned(),
+                Reason::Protocol => "a valid HTTP response".to_owned(),
+                Reason::ConnectRefused | Reason::ConnectUnreachable => "a connection".to_owned(),
                 _ => format!("a response within {}", crate::quantity::show_duration(timeout)),
             };
             let subject = match reason {
@@ -406,6 +410,9 @@ fn prepare(run: &mut Run<'_>, step: &Step) -> Result<Prepared, RenderError> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err(unfit(format!("the target {:?} is neither http nor https", shorten(&target.text, 120))));
     }
+    if let Some(password) = url.password() {
+        run.redactor.learn("URL_PASSWORD", password);
+    }
     for (name, template) in &step.query {
         let value = text_of(run, template)?;
         learn_by_key(run, name, &value);
@@ -509,6 +516,9 @@ fn text_of(run: &mut Run<'_>, template: &Template) -> Result<String, RenderError
 /// The step's first request as a curl line; curl follows redirects itself.
 fn curl_line(run: &Run<'_>, step: &Step, prepared: &Prepared, sends_cookies: bool) -> String {
     let mut headers: Vec<(String, String)> = Vec::new();
+    if let Some(Ok(agent)) = run.journey.user_agent.as_ref().map(|t| t.render(&run.scope)) {
+        headers.push(("User-Agent".into(), agent.text));
+    }
     if run.trusted.contains(&prepared.url.origin().ascii_serialization()) {
         for (name, template) in &run.journey.headers {
             if let Ok(rendered) = template.render(&run.scope) {
