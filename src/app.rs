@@ -71,7 +71,7 @@ impl App {
         let runs = TaskTracker::new();
 
         let (reports, inputs) = mpsc::channel(QUEUE);
-        let pipeline = tokio::spawn(Pipeline { metrics: metrics.clone(), watcher }.run(inputs));
+        let pipeline = tokio::spawn(Pipeline::new(metrics.clone(), watcher).run(inputs));
 
         let (commands, received) = mpsc::channel(QUEUE);
         let hands = AppHands {
@@ -188,12 +188,12 @@ impl Hands for AppHands {
         });
     }
 
-    fn missed(&mut self, key: JourneyKey, scheduled_at: Timestamp, reason: MissedReason) {
+    fn missed(&mut self, key: JourneyKey, scheduled_at: Timestamp, reason: MissedReason, count: u64) {
         // Bounded like everything; when the pipeline is that far behind, the count still holds.
         if let Err(mpsc::error::TrySendError::Full(_)) =
-            self.reports.try_send(Input::Missed { key: key.clone(), scheduled_at, reason })
+            self.reports.try_send(Input::Missed { key: key.clone(), scheduled_at, reason, count })
         {
-            self.metrics.missed(&key, reason);
+            self.metrics.missed(&key, reason, count);
         }
     }
 

@@ -136,6 +136,12 @@ pub fn thread_cpu_time() -> Duration {
     Duration::new(u64::try_from(spec.tv_sec).unwrap_or(0), u32::try_from(spec.tv_nsec).unwrap_or(0))
 }
 
+/// CPU time that the whole process has used.
+pub fn process_cpu_time() -> Duration {
+    let spec = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(u64::try_from(spec.tv_sec).unwrap_or(0), u32::try_from(spec.tv_nsec).unwrap_or(0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -28,7 +28,8 @@ impl SourceFile {
     pub fn hide(&self, spans: &[Span]) {
         let mut bytes = self.text.clone().into_bytes();
         for span in spans {
-            bytes[span.clone()].fill(b'*');
+            // Line breaks stay, so that places stay.
+            bytes[span.clone()].iter_mut().filter(|b| **b != b'\n').for_each(|b| *b = b'*');
         }
         let _ = self.shown.set(String::from_utf8_lossy(&bytes).into_owned());
     }
@@ -121,9 +122,10 @@ impl Diagnostic {
             Gravity::Warning => Level::WARNING.primary_title(&self.message),
         };
         let text = self.place.file.shown();
+        // Parsers count bytes, and some end within a character.
         let clamp = |span: &Span| {
-            let end = span.end.min(text.len());
-            span.start.min(end)..end
+            let end = text.ceil_char_boundary(span.end.min(text.len()));
+            text.floor_char_boundary(span.start.min(end))..end
         };
         let mut snippet = Snippet::source(text)
             .path(self.place.file.name.as_str())
@@ -211,6 +213,13 @@ mod tests {
         assert!(text.contains("j.toml:2:10"), "{text}");
         assert!(text.contains("^ expected a table"), "{text}");
         assert!(text.contains("help: write it so"), "{text}");
+    }
+
+    #[test]
+    fn a_span_that_ends_within_a_character_is_widened() {
+        let file = SourceFile::new("x", "größe = 1");
+        let text = Diagnostic::error(Place { file, span: 3..5 }, "m").other(0..3, "o").render(false);
+        assert!(text.contains("größe"), "{text}");
     }
 
     #[test]

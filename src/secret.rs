@@ -37,6 +37,9 @@ impl fmt::Debug for Secret {
 /// Shorter values occur in ordinary text by chance; masking them would garble it without hiding them.
 pub const MIN_REDACTED_LEN: usize = 4;
 
+/// A hostile target could hand out secrets without end; each costs a search of every text.
+const MAX_OWN_FORMS: usize = 1000;
+
 /// Whether a field of this name holds something that must not be shown, whatever its value.
 pub fn is_secret_key(name: &str) -> bool {
     const MARKS: [&str; 11] = [
@@ -98,7 +101,7 @@ impl Redactor {
 
     /// Adds a secret met during this run.
     pub fn learn(&mut self, name: &str, value: &str) {
-        if self.own.iter().any(|(form, _)| form == value) {
+        if self.own.len() >= MAX_OWN_FORMS || self.own.iter().any(|(form, _)| form == value) {
             return;
         }
         let name: Arc<str> = name.into();

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use anstyle::Style;
 
+use crate::cli::print;
 use crate::cli::waterfall::{BAD, DIM, GOOD, ODD, one_line};
 use crate::clock::now;
 use crate::ids::JourneyKey;
@@ -46,24 +47,22 @@ impl Board {
         Self { links, rows, live: std::io::stdout().is_terminal(), drawn: 0 }
     }
 
-    pub fn open(&mut self) {
+    pub fn open(&mut self) -> std::io::Result<()> {
         let Links { shop, daemon } = &self.links;
         let bold = Style::new().bold();
-        anstream::println!(
+        print(&format!(
             "{bold}journeyd demo{bold:#}: a small shop on this machine, and its journeys every 3 s.\n\n\
              \x20 shop     {shop}/\n\
              \x20 faults   {shop}/faults   break something here\n\
              \x20 metrics  {daemon}/metrics\n\
              \x20 health   {daemon}/-/ready\n\n\
-             Ctrl-C stops.\n"
-        );
-        if self.live {
-            self.draw();
-        }
-        let _ = std::io::stdout().flush();
+             Ctrl-C stops.\n\n"
+        ))?;
+        if self.live { self.draw() } else { Ok(()) }
     }
 
-    pub fn show(&mut self, event: &Input) {
+    /// An error means that nobody is looking any more.
+    pub fn show(&mut self, event: &Input) -> std::io::Result<()> {
         let (key, mark, style, duration, state) = match event {
             Input::Report(report) => {
                 let (mark, style, state) = summary(report);
@@ -77,44 +76,57 @@ impl Board {
                 if row.history.len() > HISTORY {
                     row.history.pop_front();
                 }
-                row.duration = duration;
-                row.state = state;
-                row.style = style;
+                // A missed run says nothing; what the last one found still stands.
+                if matches!(event, Input::Report(_)) || row.state.is_empty() {
+                    row.duration = duration;
+                    row.state = state;
+                    row.style = style;
+                }
             }
-            self.draw();
+            self.draw()
         } else {
             let time = now().to_utc().format("%H:%M:%S");
-            anstream::println!(
-                "{time}  {style}{mark}{style:#} {:<18} {duration:>8}  {style}{state}{style:#}",
-                key.to_string()
-            );
+            let name = key.to_string();
+            print(&format!("{time}  {style}{mark}{style:#} {name:<18} {duration:>8}  {style}{state}{style:#}\n"))
         }
-        let _ = std::io::stdout().flush();
     }
 
     pub fn close(&mut self) {
-        anstream::println!("\nStopping: cleanup runs.");
+        let _ = print("\nStopping: cleanup runs.\n");
     }
 
-    fn draw(&mut self) {
+    fn draw(&mut self) -> std::io::Result<()> {
         let width = columns();
+        // Room for the reason comes before room for history.
+        let history = if width >= 120 { HISTORY } else { 10.min(width.saturating_sub(50)) };
         let mut out = String::new();
         if self.drawn > 0 {
             // Up to the board's first line, and clear from there.
             let _ = write!(out, "\x1b[{}A\x1b[J", self.drawn);
         }
-        let _ = writeln!(out, "  {DIM}{:<18} {:<HISTORY$} {:>8}  now{DIM:#}", "journey", "last runs", "last");
+        let head = format!("  {:<16} {:<history$} {:>8}  now", "journey", "runs", "last");
+        let _ = writeln!(out, "{DIM}{}{DIM:#}", cut(&head, width));
         for (key, row) in &self.rows {
-            let runs: String = row.history.iter().map(|(mark, style)| format!("{style}{mark}{style:#}")).collect();
-            let gap = " ".repeat(HISTORY - row.history.len());
-            let room = width.saturating_sub(2 + 18 + 1 + HISTORY + 1 + 8 + 2 + 1);
-            let state: String = row.state.chars().take(room.max(10)).collect();
-            let style = row.style;
-            let _ = writeln!(out, "  {:<18} {runs}{gap} {:>8}  {style}{state}{style:#}", key.to_string(), row.duration);
+            let skip = row.history.len().saturating_sub(history);
+            let runs: String =
+                row.history.iter().skip(skip).map(|(mark, style)| format!("{style}{mark}{style:#}")).collect();
+            let gap = " ".repeat(history - (row.history.len() - skip));
+            let room = width.saturating_sub(2 + 16 + 1 + history + 1 + 8 + 2);
+            let (style, state) = (row.style, cut(&row.state, room));
+            let name = cut(&key.to_string(), 16);
+            let _ = writeln!(out, "  {name:<16} {runs}{gap} {:>8}  {style}{state}{style:#}", row.duration);
         }
         self.drawn = self.rows.len() + 1;
-        anstream::print!("{out}");
+        print(&out)
     }
+}
+
+/// `text` in at most `width` columns, marked where it was cut.
+fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
 /// A run in one glyph and a few words.
@@ -132,5 +144,5 @@ fn summary(report: &RunReport) -> (char, Style, String) {
 }
 
 fn columns() -> usize {
-    rustix::termios::tcgetwinsize(std::io::stdout()).map_or(100, |size| usize::from(size.ws_col)).max(60)
+    rustix::termios::tcgetwinsize(std::io::stdout()).map_or(100, |size| usize::from(size.ws_col)).max(30)
 }

@@ -77,11 +77,11 @@ pub async fn demo(args: DemoArgs) -> Exit {
     let app = App::start(&config, runner, listener, Some(events)).await;
     let links = Links { shop: format!("http://{shop_addr}"), daemon: format!("http://{metrics_addr}") };
     let mut board = Board::new(links, &config.journeys);
-    board.open();
-    loop {
+    let mut watching = board.open();
+    while watching.is_ok() {
         tokio::select! {
             event = watched.recv() => match event {
-                Some(event) => board.show(&event),
+                Some(event) => watching = board.show(&event),
                 None => break,
             },
             _ = terminate.recv() => break,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use crate::cli::{Exit, RunArgs, disk_request, own_fault, print, say, tell, tell_load_error, waterfall};
 use crate::clock::now;
 use crate::config::{self, Config, load};
@@ -41,13 +43,18 @@ pub async fn run(args: RunArgs) -> Exit {
     };
     let stops = Stops::default();
     let interrupted = stops.clone();
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+        return own_fault("cannot handle signals");
+    };
     tokio::spawn(async move {
         // Once: steps end, cleanup runs. Twice: everything ends.
-        if tokio::signal::ctrl_c().await.is_ok() {
-            interrupted.steps.cancel();
-        }
-        if tokio::signal::ctrl_c().await.is_ok() {
-            interrupted.cleanup.cancel();
+        for stop in [&interrupted.steps, &interrupted.cleanup] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            stop.cancel();
         }
     });
     let mut exit = Exit::Fine;

@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::App;
 use crate::cli::{Exit, NO_CONFIG, ServeArgs, disk_request, own_fault, say, tell, tell_load_error};
-use crate::config::{self, LoadError, Loaded, load};
+use crate::config::{self, Config, LoadError, load};
 use crate::diag::{Gravity, render_all};
 use crate::runner::Runner;
 
@@ -52,6 +52,7 @@ pub async fn serve(args: ServeArgs) -> Exit {
         Ok(runner) => runner,
         Err(error) => return own_fault(&error.to_string()),
     };
+    let mut in_force = config.listen;
     let app = App::start(&config, runner, listener, None).await;
     let plans: usize = config.journeys.iter().filter(|j| j.enabled).map(|j| j.plans.len()).sum();
     tracing::info!(config = %path.display(), journeys = config.journeys.len(), scheduled = plans, "ready. Metrics at http://{address}/metrics");
@@ -62,8 +63,13 @@ pub async fn serve(args: ServeArgs) -> Exit {
         tokio::select! {
             _ = hangup.recv() => {
                 let request = request();
-                let result = tokio::task::spawn_blocking(move || load(&request)).await;
-                reload(&app, result.ok(), listen).await;
+                // A panic in there is a refused reload, not the end of the daemon.
+                let load = move || load(&request).map(|loaded| {
+                    let told = if loaded.findings.is_empty() { String::new() } else { render_all(&loaded.findings, false) };
+                    (loaded.config, told)
+                });
+                let result = tokio::task::spawn_blocking(load).await;
+                reload(&app, result.ok(), &mut in_force).await;
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -88,20 +94,24 @@ fn signals() -> std::io::Result<Signals> {
 }
 
 /// All or nothing: with any error the old configuration goes on whole.
-async fn reload(app: &App, result: Option<Result<Loaded, LoadError>>, listen: std::net::SocketAddr) {
+async fn reload(
+    app: &App,
+    result: Option<Result<(Option<Config>, String), LoadError>>,
+    in_force: &mut std::net::SocketAddr,
+) {
     let problem = match result {
-        Some(Ok(Loaded { config: Some(config), findings })) => {
-            if !findings.is_empty() {
-                tracing::warn!("the configuration has warnings:\n{}", render_all(&findings, false));
+        Some(Ok((Some(config), told))) => {
+            if !told.is_empty() {
+                tracing::warn!("the configuration has warnings:\n{told}");
             }
-            if config.listen != listen {
+            if std::mem::replace(in_force, config.listen) != config.listen {
                 tracing::warn!(listen = %config.listen, "server.listen changed; that takes a restart.");
             }
             app.reload(&config).await;
             tracing::info!(journeys = config.journeys.len(), "reloaded.");
             return;
         }
-        Some(Ok(Loaded { findings, .. })) => render_all(&findings, false),
+        Some(Ok((None, told))) => told,
         Some(Err(error)) => error.to_string(),
         None => "the loader panicked".to_owned(),
     };

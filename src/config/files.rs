@@ -52,7 +52,8 @@ impl Files {
         match self {
             Self::Disk => {
                 let found = glob::glob_with(&text, options).map_err(|e| e.msg.to_owned())?;
-                Ok(found.filter_map(Result::ok).filter(|p| p.is_file()).collect())
+                let found: Vec<PathBuf> = found.collect::<Result<_, _>>().map_err(|e| e.to_string())?;
+                Ok(found.into_iter().filter(|p| p.is_file()).collect())
             }
             Self::Embedded(files) => {
                 let pattern = glob::Pattern::new(&text).map_err(|e| e.msg.to_owned())?;

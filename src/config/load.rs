@@ -280,7 +280,12 @@ fn find_journeys(
             Ok(paths) if paths.is_empty() && request.select.is_none() => {
                 let place = table.source.place(text.span);
                 table.source.push(if wild {
-                    Diagnostic::warning(place, format!("no file matches {}", pattern.display())).label("nothing here")
+                    // Nothing to run is a question when checking and a refusal when running: a folder that is
+                    // gone for a moment must not end all monitoring with a reload.
+                    let mut nothing = Diagnostic::error(place, format!("no file matches {}", pattern.display()))
+                        .label("nothing here");
+                    nothing.gravity = request.unset;
+                    nothing
                 } else {
                     Diagnostic::error(place, format!("there is no file {}", pattern.display())).label("not found")
                 });
@@ -318,8 +323,19 @@ fn load_journeys(request: &Request<'_>, daemon: &Daemon, findings: &Findings) ->
     };
     let mut stems: BTreeMap<String, PathBuf> = BTreeMap::new();
     for (path, root) in &daemon.journeys {
-        let text = read(request.files, path)?;
         let name = normalise(path);
+        let text = match request.files.read(path) {
+            Ok(text) => text,
+            // ENFILE, EMFILE: the file is fine, this process is not.
+            Err(error) if matches!(error.raw_os_error(), Some(23 | 24)) => {
+                return Err(LoadError::Unreadable { path: path.clone(), error });
+            }
+            Err(error) => {
+                let place = Place { file: SourceFile::new(name.display().to_string(), ""), span: 0..0 };
+                findings.push(Diagnostic::error(place, format!("cannot read {}: {error}", path.display())));
+                continue;
+            }
+        };
         let file = SourceFile::new(name.display().to_string(), text);
         let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         let place = || Place { file: Arc::clone(&file), span: 0..0 };

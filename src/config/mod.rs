@@ -18,7 +18,7 @@ use crate::metrics::MetricsSettings;
 use crate::runner::RunnerSettings;
 use crate::schedule::agenda::Limits;
 
-pub use load::{LoadError, Loaded, Request, is_path, load};
+pub use load::{LoadError, Request, is_path, load};
 
 /// Where a daemon listens unless told otherwise: outside the range that Prometheus exporters share
 /// (9100–9999), and on loopback until somebody decides to open it.

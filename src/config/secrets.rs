@@ -64,7 +64,8 @@ pub fn read(table: &TableReader<'_, '_, '_>, base: &Path, env: &BTreeMap<String,
         let named_env = entry.string(&secret::ENV);
         let file = entry.text(&secret::FILE);
         let default = entry.string(&secret::DEFAULT);
-        if named_env.is_none() && file.is_none() && default.is_none() {
+        let planned = entry.table.contains_key("credential");
+        if named_env.is_none() && file.is_none() && default.is_none() && !planned {
             source.push(
                 source
                     .error(
@@ -86,7 +87,7 @@ pub fn read(table: &TableReader<'_, '_, '_>, base: &Path, env: &BTreeMap<String,
         let from_env = named_env.as_ref().and_then(|name| env.get(name).cloned()).filter(|v| !v.is_empty());
         let from_file = match &file {
             Some(path) => match read_file(&normalise(&base.join(&path.value))) {
-                Ok(value) => Some(value),
+                Ok(value) => Some(value).filter(|v| !v.is_empty()),
                 Err(error) if default.is_none() => {
                     source.push(
                         Diagnostic::warning(
@@ -119,19 +120,24 @@ pub fn read(table: &TableReader<'_, '_, '_>, base: &Path, env: &BTreeMap<String,
     secrets
 }
 
-/// Values that stand in the file, by mistake or as a default, are masked wherever a line of it is shown.
+/// Values that stand in the file, by mistake or as a default, are masked wherever a line of it is shown: every text
+/// but the names of where a secret comes from.
 fn hide_values(table: &TableReader<'_, '_, '_>) {
     let mut spans = Vec::new();
     for (_, node) in table.table {
         match node.get_ref().as_table() {
-            Some(entry) => spans.extend(entry.get(secret::DEFAULT.name).map(toml::Spanned::span)),
+            Some(entry) => {
+                let places = [secret::ENV.name, secret::FILE.name];
+                let values = entry.iter().filter(|(key, _)| !places.contains(&key.get_ref().as_ref()));
+                spans.extend(values.map(|(_, value)| value.span()));
+            }
             None => spans.push(node.span()),
         }
     }
     table.source.file.hide(&spans);
 }
 
-/// Where the file is not valid TOML, nobody knows which texts are values: hides all of `[secrets]`.
+/// Where the file is not valid TOML, nobody knows which texts are values: hides all that may be of `[secrets]`.
 pub fn hide_section(file: &SourceFile) {
     let mut spans = Vec::new();
     let mut inside = false;
@@ -139,9 +145,11 @@ pub fn hide_section(file: &SourceFile) {
     for line in file.text.split_inclusive('\n') {
         let trimmed = line.trim_start();
         if trimmed.starts_with('[') {
-            inside = trimmed.starts_with("[secrets");
-        } else if let (true, Some(equals)) = (inside, line.find('=')) {
-            spans.push(offset + equals + 1..offset + line.trim_end().len().max(equals + 1));
+            inside = trimmed.trim_start_matches('[').trim_start().starts_with("secrets");
+        } else if inside || trimmed.starts_with("secrets") {
+            // A line without `=` goes on with a value begun above.
+            let start = line.find('=').map_or(0, |equals| equals + 1);
+            spans.push(offset + start..offset + line.trim_end().len().max(start));
         }
         offset += line.len();
     }

@@ -166,12 +166,12 @@ impl Observed {
         Self { count: values.len(), values: values.into_iter().map(Json::String).collect(), textual: true }
     }
 
-    /// For "got …", bounded.
+    /// For "got …"; to be redacted and then cut.
     pub fn show(&self) -> String {
         match &self.values[..] {
             [] => "nothing".to_owned(),
-            [one] => shorten(&show_json(one), 200),
-            [first, rest @ ..] => format!("{} and {} more", shorten(&show_json(first), 160), rest.len()),
+            [one] => show_json(one),
+            [first, rest @ ..] => format!("{} and {} more", show_json(first), rest.len()),
         }
     }
 }
@@ -260,7 +260,9 @@ impl fmt::Display for Subject {
 
 fn equal(value: &Json, want: &Json, textual: bool) -> bool {
     match (value, want) {
-        (Json::Number(a), Json::Number(b)) => a == b || a.as_f64() == b.as_f64(),
+        // As floats only when one is: large whole numbers differ where their floats do not.
+        (Json::Number(a), Json::Number(b)) => a == b || ((a.is_f64() || b.is_f64()) && a.as_f64() == b.as_f64()),
+        (Json::Array(a), Json::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b, textual)),
         (Json::String(text), Json::Number(n)) if textual => {
             text.trim() == n.to_string() || text.trim().parse::<f64>().ok().is_some_and(|t| Some(t) == n.as_f64())
         }

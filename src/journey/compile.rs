@@ -57,6 +57,14 @@ pub fn read_json_path(source: &Source<'_>, text: &Text) -> Option<JsonQuery> {
         ));
         return None;
     }
+    if written.chars().skip(1).any(|c| c == '$') || written.matches('?').count() > 1 {
+        source.push(source.error(
+            text.span.clone(),
+            "this JSONPath is too powerful",
+            "one filter, and no `$` within it: others can visit every node for every node",
+        ));
+        return None;
+    }
     match JsonPath::parse(written) {
         // RFC 9535 admits only singular queries in comparisons, so the parser itself can tell.
         Ok(path) => Some(JsonQuery {

@@ -14,7 +14,7 @@ use crate::ids::{JourneyId, JourneyKey, StepId, VariantId, nearest};
 use crate::journey::assertion::Condition;
 use crate::journey::model::{Body, Journey, JsonTemplate, Plan, RUN_TIMEOUT, Severity, Step};
 use crate::journey::parse::{FragmentFile, JourneyFile, Settings, StepEntry, Var};
-use crate::journey::template::{Reference, Root, Template};
+use crate::journey::template::{Bound, Reference, Root, Scope, Template};
 use crate::timetable::Timetable;
 
 /// How often a journey without any schedule runs.
@@ -61,6 +61,7 @@ pub fn link(
     let cleanup = linker.splice(&file.file, &file.cleanup);
     linker.check_step_ids(&steps, &cleanup);
     linker.check_variants(&file, &steps, &cleanup);
+    linker.check_fragment_vars(&file.vars);
     let mut settings = with_defaults(std::mem::take(&mut file.settings), world.defaults);
     if let Some(base_url) = world.base_url {
         let place = Place { file: Arc::clone(&file.file), span: 0..0 };
@@ -84,9 +85,13 @@ pub fn link(
         let plan_steps: Vec<Step> = steps.iter().filter(runs).cloned().collect();
         let plan_cleanup: Vec<Step> = cleanup.iter().filter(runs).cloned().collect();
         linker.check_names(&vars, &settings, &plan_steps, &plan_cleanup, &mut used);
+        let vars = linker.order_vars(vars);
+        if let Some(base_url) = &settings.base_url {
+            linker.check_base_url(base_url, &vars);
+        }
         plans.push(Arc::new(Plan {
             key: JourneyKey { journey: id.clone(), variant },
-            vars: linker.order_vars(vars),
+            vars,
             steps: plan_steps.into_iter().map(Arc::new).collect(),
             cleanup: plan_cleanup.into_iter().map(Arc::new).collect(),
         }));
@@ -213,18 +218,81 @@ impl Linker<'_> {
                     self.stack.pop();
                     self.fragment_vars.extend(fragment.vars.iter().cloned());
                     if let Some(alias) = alias {
+                        self.check_alias(alias, &steps, place);
                         add_prefix(&mut steps, alias);
                     }
-                    for step in &mut steps {
+                    for mut step in steps {
                         if step.only.is_empty() {
                             step.only.clone_from(only);
+                        } else if !only.is_empty() {
+                            step.only.retain(|id| only.contains(id));
+                            if step.only.is_empty() {
+                                // For no variant at all.
+                                continue;
+                            }
                         }
+                        out.push(step);
                     }
-                    out.extend(steps);
                 }
             }
         }
         out
+    }
+
+    /// Prefixed ids and names must be valid ones still.
+    fn check_alias(&self, alias: &str, steps: &[Step], place: &Place) {
+        let too_long = steps.iter().any(|s| StepId::new(&format!("{alias}-{}", s.id)).is_none());
+        let captures = steps.iter().flat_map(|s| &s.captures);
+        let bad_name =
+            captures.into_iter().any(|c| !crate::ids::is_name(&format!("{}_{}", alias.replace('-', "_"), c.name)));
+        if too_long || bad_name {
+            self.findings.push(
+                Diagnostic::error(place.clone(), format!("`{alias}` cannot prefix this fragment"))
+                    .label("its ids or captures would not be valid")
+                    .help("a short word that starts with a letter"),
+            );
+        }
+    }
+
+    /// Two fragments that give one var different defaults: which of them counts must be said.
+    fn check_fragment_vars(&self, journey: &[Var]) {
+        let mut first: BTreeMap<&str, &Var> = BTreeMap::new();
+        for var in &self.fragment_vars {
+            let Some(other) = first.insert(&var.name, var) else { continue };
+            let set = journey.iter().any(|v| v.name == var.name) || self.world.overrides.contains_key(&var.name);
+            if !set && format!("{:?}", other.value) != format!("{:?}", var.value) {
+                self.findings.push(
+                    Diagnostic::error(
+                        var.place.clone(),
+                        format!("two fragments give `{}` different defaults", var.name),
+                    )
+                    .label("the second")
+                    .help(format!("the first stands at {}; set it in the journey's [vars]", other.place.show())),
+                );
+            }
+        }
+    }
+
+    /// Renders `base_url` as a run would, where nothing but the environment and vars go into it.
+    fn check_base_url(&self, base_url: &Template, vars: &[(String, JsonTemplate)]) {
+        let mut scope = Scope { env: Arc::new(self.world.env.clone()), ..Scope::default() };
+        for (name, template) in vars {
+            if let Ok(value) = template.render(&scope, &mut |_| {}) {
+                scope.names.insert(name.clone(), Bound { value, secret: false, captured: false });
+            }
+        }
+        let Ok(rendered) = base_url.render(&scope) else { return };
+        let fine = url::Url::parse(&rendered.text).is_ok_and(|u| {
+            matches!(u.scheme(), "http" | "https") && u.has_host() && u.query().is_none() && u.fragment().is_none()
+        });
+        if !fine && base_url.as_literal().is_none() {
+            // The value stays out: the environment may hold credentials.
+            self.findings.push(
+                Diagnostic::error(base_url.place.clone(), "`base_url` does not become a URL")
+                    .label("with the environment and vars as they are")
+                    .help("it must start with http:// or https:// and have no query; check the variable that it uses"),
+            );
+        }
     }
 
     fn check_step_ids(&self, steps: &[Step], cleanup: &[Step]) {

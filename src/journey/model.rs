@@ -110,6 +110,10 @@ pub struct Step {
 }
 
 impl Step {
+    pub fn asserts_status(&self) -> bool {
+        self.assertions.iter().any(|a| matches!(a.subject, crate::journey::assertion::Subject::Status))
+    }
+
     /// Every template of the step, in no particular order.
     pub fn templates(&self) -> Vec<&Template> {
         let mut out = vec![&self.target];

@@ -229,7 +229,8 @@ impl Template {
                             out.derived.push((expr.mask(scope), text.clone()));
                         }
                     }
-                    if value.captured && matches!(expr.code.program, Program::Lookup) {
+                    if value.captured && !filters_of(&expr.code.source).iter().any(|(_, filter)| *filter == "urlencode")
+                    {
                         text = captured(text, out.text.is_empty());
                     }
                     out.text.push_str(&text);
@@ -476,7 +477,7 @@ fn encode_segment(text: &str) -> String {
     }
     let mut out = String::new();
     for b in text.bytes() {
-        if b.is_ascii_alphanumeric() || b"-_.~!$'()*,;:@=".contains(&b) {
+        if b.is_ascii_alphanumeric() || b"-_.~!$'()*,;=".contains(&b) {
             out.push(char::from(b));
         } else {
             out.push_str(&format!("%{b:02X}"));
@@ -582,6 +583,7 @@ mod tests {
                 ("total".to_owned(), bound(json!(12.5), false, false)),
                 ("order".to_owned(), bound(json!({"id": "007"}), false, true)),
                 ("id".to_owned(), bound(json!("../admin?x=1"), false, true)),
+                ("at".to_owned(), bound(json!({"host": "@evil:1"}), false, true)),
                 ("brace".to_owned(), bound(json!("{{ sku }}"), false, true)),
             ]),
             env: Arc::new(BTreeMap::from([("HOME_URL".to_owned(), "http://h".to_owned())])),
@@ -631,6 +633,9 @@ mod tests {
         let target = |t: &str| parse(t).unwrap().render_target(&scope()).unwrap().text;
         assert_eq!(target("/orders/{{ id }}"), "/orders/..%2Fadmin%3Fx=1");
         assert_eq!(target("{{ id }}"), "../admin?x=1");
+        assert_eq!(target("/orders/{{ id | string }}"), "/orders/..%2Fadmin%3Fx=1");
+        assert_eq!(target("http://h{{ at.host }}/"), "http://h%40evil:1/".replace(":1", "%3A1"));
+        assert_eq!(target("/q/{{ id | urlencode }}"), "/q/../admin%3Fx%3D1");
         assert_eq!(target("/p/{{ sku }}"), "/p/mug-01");
     }
 

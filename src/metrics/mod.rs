@@ -17,10 +17,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use prometheus::core::Collector;
+use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
+use prometheus::proto::{Counter, MetricFamily};
 
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, process_cpu_time};
 use crate::ids::JourneyKey;
 use crate::journey::Journey;
 use crate::metrics::exposition::Format;
@@ -68,7 +69,7 @@ impl Metrics {
             running: 0,
         }));
         let mut collectors = families::collectors(&tables);
-        collectors.push(Box::new(ProcessCollector::for_self()));
+        collectors.push(Box::new(Process(ProcessCollector::for_self())));
         Self { tables, collectors: Arc::new(collectors) }
     }
 
@@ -109,9 +110,9 @@ impl Metrics {
         }
     }
 
-    pub fn missed(&self, key: &JourneyKey, reason: MissedReason) {
+    pub fn missed(&self, key: &JourneyKey, reason: MissedReason, count: u64) {
         if let Some(series) = self.lock().journeys.get_mut(key) {
-            series.missed[reason as usize] += 1;
+            series.missed[reason as usize] += count;
         }
     }
 
@@ -145,6 +146,28 @@ impl Metrics {
             text.add(&family, &exemplars);
         }
         text.finish()
+    }
+}
+
+/// The standard process metrics. The crate counts CPU in whole seconds, of which a light daemon uses one in
+/// minutes; the clock knows better.
+struct Process(ProcessCollector);
+
+impl Collector for Process {
+    fn desc(&self) -> Vec<&Desc> {
+        self.0.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut families = self.0.collect();
+        for family in families.iter_mut().filter(|f| f.name() == "process_cpu_seconds_total") {
+            for metric in family.mut_metric() {
+                let mut counter = Counter::default();
+                counter.set_value(process_cpu_time().as_secs_f64());
+                metric.set_counter(counter);
+            }
+        }
+        families
     }
 }
 

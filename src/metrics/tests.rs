@@ -132,7 +132,7 @@ fn each_outcome_moves_its_own_numbers() {
         ],
     ));
     metrics.observe(&report("j", None, Outcome::Errored(Fault::Fds), vec![]));
-    metrics.missed(&JourneyKey { journey: JourneyId::new("j").unwrap(), variant: None }, MissedReason::Overlap);
+    metrics.missed(&JourneyKey { journey: JourneyId::new("j").unwrap(), variant: None }, MissedReason::Overlap, 1);
     let after = text(&metrics, Format::Text);
     let step = |id: &str| format!("{j},step=\"{id}\"");
     for (series, want) in [

@@ -9,7 +9,7 @@ const MAX_COOKIE: usize = 4096;
 const MAX_PER_DOMAIN: usize = 50;
 const MAX_TOTAL: usize = 300;
 /// Shorter values are settings such as `dark` or `en-US`, unless their cookie is named like a secret.
-const TELLING_LENGTH: usize = 16;
+const TELLING_LENGTH: usize = 8;
 
 #[derive(Default)]
 pub struct Jar {
@@ -47,12 +47,12 @@ impl Jar {
             }
             let value = cookie.value().to_owned();
             let telling = crate::secret::is_secret_key(cookie.name()) || cookie.http_only() == Some(true);
+            let name = crate::journey::assertion::shorten(cookie.name(), 40);
+            if self.store.insert_raw(&cookie, url).is_err() && !value.is_empty() {
+                stored.warnings.push(format!("the cookie {name} is not for this site; it was left out"));
+            }
             if telling || value.len() >= TELLING_LENGTH {
                 stored.secrets.push(value);
-            }
-            let name = crate::journey::assertion::shorten(cookie.name(), 40);
-            if self.store.insert_raw(&cookie, url).is_err() && !cookie.value().is_empty() {
-                stored.warnings.push(format!("the cookie {name} is not for this site; it was left out"));
             }
         }
         stored

@@ -19,11 +19,16 @@ pub enum CurlBody<'a> {
 }
 
 impl CurlLine<'_> {
-    /// Safe to paste into a POSIX shell whatever the target or the secrets contain.
+    /// Safe to paste into a shell whatever the target or the secrets contain; only a text with control characters
+    /// needs one that knows `$'…'` (bash, zsh).
     pub fn render(&self, redactor: &Redactor) -> String {
         let mut out = vec!["curl".to_owned(), "-sS".to_owned(), "-i".to_owned()];
         if self.follows {
             out.push("-L".to_owned());
+        }
+        if self.url.contains(['[', ']', '{', '}']) {
+            // Or curl takes brackets for a range of addresses.
+            out.push("-g".to_owned());
         }
         let has_body = !matches!(self.body, CurlBody::None);
         match self.method.as_str() {
@@ -34,7 +39,7 @@ impl CurlLine<'_> {
         }
         out.push(quote(self.url, redactor));
         for (name, value) in self.headers {
-            out.push(format!("-H {}", quote(&format!("{name}: {value}"), redactor)));
+            out.push(format!("-H {}", quote(format!("{name}: {value}").trim_end(), redactor)));
         }
         if self.sends_cookies {
             out.push("-b \"$JOURNEYD_COOKIE\"".to_owned());
@@ -60,9 +65,25 @@ fn quote(text: &str, redactor: &Redactor) -> String {
     for piece in redactor.split(text) {
         match piece {
             Piece::Masked(name) => out.push_str(&format!("\"${name}\"")),
+            Piece::Text(text) if text.chars().any(char::is_control) => {
+                out.push_str("$'");
+                for c in text.chars() {
+                    match c {
+                        '\'' | '\\' => out.extend(['\\', c]),
+                        '\n' => out.push_str("\\n"),
+                        '\r' => out.push_str("\\r"),
+                        '\t' => out.push_str("\\t"),
+                        // One byte or more, as the shell writes it.
+                        c if c.is_control() => {
+                            let mut bytes = [0; 4];
+                            c.encode_utf8(&mut bytes).bytes().for_each(|b| out.push_str(&format!("\\x{b:02x}")));
+                        }
+                        c => out.push(c),
+                    }
+                }
+                out.push('\'');
+            }
             Piece::Text(text) => {
-                // One line, and nothing that a terminal would act on.
-                let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
                 out.push('\'');
                 out.push_str(&text.replace('\'', "'\\''"));
                 out.push('\'');
@@ -106,6 +127,6 @@ mod tests {
         assert_eq!(line(http::Method::GET, CurlBody::None), "curl -sS -i 'http://h/'");
         assert_eq!(line(http::Method::DELETE, CurlBody::None), "curl -sS -i -X DELETE 'http://h/'");
         assert_eq!(line(http::Method::POST, CurlBody::None), "curl -sS -i -X POST 'http://h/'");
-        assert_eq!(line(http::Method::POST, CurlBody::Raw("a\nb")), "curl -sS -i 'http://h/' --data-raw 'a b'");
+        assert_eq!(line(http::Method::POST, CurlBody::Raw("a\nb")), "curl -sS -i 'http://h/' --data-raw $'a\\nb'");
     }
 }

@@ -26,7 +26,7 @@ const PARSE_BUDGET: Duration = Duration::from_millis(250);
 const SELECT_BUDGET: Duration = Duration::from_millis(100);
 const PIECE: usize = 2048;
 /// Documents up to this size are parsed where they are; bigger ones on a thread for blocking work.
-pub const SMALL: usize = 16 << 10;
+pub const SMALL: usize = 4 << 10;
 
 /// Why a body cannot be looked into.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -220,6 +220,8 @@ impl Run<'_> {
         for (name, template) in &self.plan.vars {
             let mut secret = false;
             let value = template.render(&self.scope, &mut |rendered| secret |= rendered.secret)?;
+            // Also what `--var` put in a secret's place.
+            secret |= crate::secret::is_secret_key(name);
             if secret {
                 self.redactor.learn(&name.to_uppercase(), &crate::journey::template::to_text(&value));
             }

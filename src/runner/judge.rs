@@ -17,6 +17,7 @@ use crate::report::{Failure, Reason, StepOutcome};
 use crate::runner::inspect::{SMALL, Selected, Unreadable, json_of, select, text_of};
 use crate::runner::journey::{Run, unrenderable};
 use crate::runner::transport::Exchange;
+use crate::secret::is_secret_key;
 
 /// Longer values are not captured: they would end up in requests and memory of every later step.
 const MAX_CAPTURE: usize = 8 << 10;
@@ -31,7 +32,21 @@ pub struct Seen<'a> {
 
 /// Judges a response and binds what is captured from it.
 pub async fn judge(run: &mut Run<'_>, step: &Arc<Step>, seen: Seen<'_>) -> StepOutcome {
+    if step.asserts_status() {
+        learn_operands(run, step);
+    }
     if let Some(failure) = judge_status(run, step, &seen) {
+        // Whatever was made all the same is to be cleaned up.
+        if !run.plan.cleanup.is_empty()
+            && !step.captures.is_empty()
+            && let Ok(body) = Contents::read(step, &seen).await
+        {
+            for capture in &step.captures {
+                if let Ok(value) = body.capture(run, capture, &seen) {
+                    bind(run, capture, value);
+                }
+            }
+        }
         return StepOutcome::Failed(failure);
     }
     let body = match Contents::read(step, &seen).await {
@@ -51,6 +66,7 @@ pub async fn judge(run: &mut Run<'_>, step: &Arc<Step>, seen: Seen<'_>) -> StepO
             Err(why) => missing.push((capture.place.span.start, missing_capture(run, capture, &why))),
         }
     }
+    learn_operands(run, step);
     order.sort_by_key(|(at, _)| *at);
     for (at, work) in order {
         let failure = match work {
@@ -67,6 +83,16 @@ pub async fn judge(run: &mut Run<'_>, step: &Arc<Step>, seen: Seen<'_>) -> StepO
         }
     }
     StepOutcome::Passed
+}
+
+/// What assertions compute from secrets must be known before one of them is shown.
+fn learn_operands(run: &mut Run<'_>, step: &Step) {
+    let mut derived = Vec::new();
+    for operand in step.assertions.iter().flat_map(|a| a.conditions.iter().flat_map(Condition::operands)) {
+        // One without a value is told where it is judged.
+        let _ = operand.render(&run.scope, &mut |rendered| derived.extend(rendered.derived.iter().cloned()));
+    }
+    derived.iter().for_each(|(mask, text)| run.redactor.learn(mask, text));
 }
 
 enum Work<'a> {
@@ -103,18 +129,19 @@ fn judge_status(run: &Run<'_>, step: &Step, seen: &Seen<'_>) -> Option<Failure> 
     let name = http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("");
     let mut got = format!("{status} {name}").trim_end().to_owned();
     if let Some(after) = seen.exchange.headers.get(http::header::RETRY_AFTER).and_then(|v| v.to_str().ok()) {
-        got = format!("{got}, Retry-After: {}", shorten(after, 40));
+        got = format!("{got}, Retry-After: {}", shorten(&run.redactor.redact(after), 40));
     }
-    if let Some(line) = first_words(seen) {
-        got = format!("{got}: {}", run.redactor.redact(&line));
+    if let Some(line) = first_words(run, seen) {
+        got = format!("{got}: {line}");
     }
     Some(Failure { reason, kind: reason.as_str(), subject: "status".into(), expected, got, place })
 }
 
 /// The first thing an error body says: often the exception itself.
-fn first_words(seen: &Seen<'_>) -> Option<String> {
+fn first_words(run: &Run<'_>, seen: &Seen<'_>) -> Option<String> {
     let body = &seen.exchange.body;
-    let text = text_of(&seen.exchange.headers, &body[..body.len().min(4096)]);
+    // Redacted before anything is cut out of it or off it: half a secret is one too.
+    let text = run.redactor.redact(&text_of(&seen.exchange.headers, &body[..body.len().min(64 << 10)]));
     // Cheap and safe: tags are cut out, nothing is parsed.
     let mut out = String::new();
     let mut skip: Option<&str> = None;
@@ -250,7 +277,7 @@ impl Contents {
         let value = match value {
             Json::String(text) if capture.is_address() => match seen.url.join(&text) {
                 Ok(url) => Json::String(url.to_string()),
-                Err(_) => return Err(format!("{:?}, which is not an address", shorten(&text, 80))),
+                Err(_) => return Err(format!("{text:?}, which is not an address")),
             },
             other => other,
         };
@@ -320,7 +347,7 @@ fn missing_capture(run: &Run<'_>, capture: &Capture, why: &str) -> Failure {
         kind: Reason::CaptureMissing.as_str(),
         subject: format!("capture {}", capture.name),
         expected: format!("a value from {}", capture.source()),
-        got: run.redactor.redact(&shorten(why, 200)),
+        got: shorten(&run.redactor.redact(why), 200),
         place: capture.place.show(),
     }
 }
@@ -339,8 +366,8 @@ fn judge_assertion(
         reason,
         kind,
         subject: run.redactor.redact(&subject),
-        expected: run.redactor.redact(&shorten(&expected, 300)),
-        got: run.redactor.redact(&got),
+        expected: shorten(&run.redactor.redact(&expected), 300),
+        got: shorten(&run.redactor.redact(&got), 300),
         place: assertion.place.show(),
     };
     let observed = match body.observe(run, &assertion.subject, seen) {
@@ -356,6 +383,7 @@ fn judge_assertion(
         // `exists` asks for the value, `count` for its items.
         let holds = match (&wanted, &assertion.subject) {
             (Wanted::Exists(want), Subject::Json(query)) if query.singular => observed.values.is_empty() != *want,
+            (Wanted::Exists(want), Subject::Css(query)) if query.attr.is_some() => observed.values.is_empty() != *want,
             _ => wanted.holds(&observed),
         };
         if holds {
@@ -374,6 +402,10 @@ fn judge_assertion(
             (Subject::Cookie(_), _) => {
                 // A cookie's value may be a session whatever its name.
                 let got = if observed.count > 0 { "another value" } else { "no such cookie" };
+                (format!("{subject} {wanted}"), got.to_owned())
+            }
+            (Subject::Json(_) | Subject::Css(_) | Subject::Header(_), _) if is_secret_key(&subject) => {
+                let got = if observed.values.is_empty() { "nothing" } else { "another value" };
                 (format!("{subject} {wanted}"), got.to_owned())
             }
             _ => (format!("{subject} {wanted}"), observed.show()),

@@ -23,6 +23,9 @@ use crate::secret::is_secret_key;
 
 const USER_AGENT: &str = concat!("journeyd/", env!("CARGO_PKG_VERSION"), " (synthetic journey monitor)");
 
+/// Longer addresses are cut in reports; what was sent is not.
+const MAX_URL: usize = 2000;
+
 /// Headers in which targets and proxies name a request.
 const RESPONSE_IDS: [&str; 12] = [
     "x-request-id",
@@ -61,7 +64,10 @@ impl StepEnd {
 struct Prepared {
     method: Method,
     url: Url,
-    /// Written on the step: value, and whether a secret is in it.
+    user_agent: Option<String>,
+    /// Written on the journey: for origins that the author named.
+    shared: Vec<(HeaderName, String)>,
+    /// Written on the step: value, and whether it is a credential.
     headers: Vec<(HeaderName, String, bool)>,
     body: PreparedBody,
     body_secret: bool,
@@ -117,7 +123,7 @@ pub async fn run_step(run: &mut Run<'_>, step: &Arc<Step>, limit: Limit) -> Step
     let result = walk.follow(run, step, &prepared).await;
     let mut report = walk.report;
     report.duration = walk.watch.elapsed();
-    report.url = run.redactor.redact(walk.url.as_str());
+    report.url = shorten(&run.redactor.redact(walk.url.as_str()), MAX_URL);
     let outcome = match result {
         Ok(exchange) => {
             let seen = Seen {
@@ -238,7 +244,11 @@ impl Walk {
                 }
                 return Ok(exchange);
             };
-            self.redirect(run, step, prepared, exchange.status, &location.clone())?;
+            let location = location.clone();
+            if let Some(next) = location.to_str().ok().and_then(|l| self.url.join(l).ok()) {
+                learn_url(run, &next);
+            }
+            self.redirect(run, step, prepared, exchange.status, &location)?;
         }
     }
 
@@ -252,6 +262,13 @@ impl Walk {
             self.sent_cookies |= headers.contains_key(header::COOKIE);
             self.report.request_id = request_id;
             self.report.method = self.method.as_str().to_owned();
+            // A hop without an answer must not show the one before.
+            self.report.status = None;
+            self.report.http_version = None;
+            self.report.remote_addr = None;
+            self.report.connection_reused = false;
+            self.report.body_bytes = 0;
+            self.report.response_ids.clear();
             let request =
                 Request { method: self.method.clone(), url: self.url.clone(), headers, body: self.body.clone() };
             let deadline = self.watch.deadline(self.allowed);
@@ -284,30 +301,28 @@ impl Walk {
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(ACCEPT_ENCODING));
         let mut set = |name: HeaderName, value: &str| {
-            // Templates were rendered with this check already; only ids are new here.
+            // `prepare` made sure of everything but the ids, which are plain.
             if let Ok(value) = HeaderValue::from_str(value) {
                 headers.insert(name, value);
             }
         };
-        if let Some(Ok(agent)) = run.journey.user_agent.as_ref().map(|t| t.render(&run.scope)) {
-            set(header::USER_AGENT, &agent.text);
+        if let Some(agent) = &prepared.user_agent {
+            set(header::USER_AGENT, agent);
         }
         if trusted {
             set(HeaderName::from_static("x-request-id"), request_id);
             let span = format!("{:016x}", entropy::random_u64().max(1));
             set(HeaderName::from_static("traceparent"), &format!("00-{}-{span}-01", run.trace_id));
-            for (name, template) in &run.journey.headers {
-                if let Ok(rendered) = template.render(&run.scope) {
-                    set(name.clone(), &rendered.text);
-                }
+            for (name, value) in &prepared.shared {
+                set(name.clone(), value);
             }
         }
         if let Some(content_type) = prepared.body.content_type().filter(|_| self.body.is_some()) {
             set(header::CONTENT_TYPE, content_type);
         }
         for (name, value, secret) in &prepared.headers {
-            let credential = *secret || *name == header::AUTHORIZATION;
-            if !credential || trusted || (home && self.report.redirects.is_empty()) {
+            // Credentials are for the origin that the step names, and leave it by no redirect.
+            if !*secret || home {
                 set(name.clone(), value);
             }
         }
@@ -330,7 +345,7 @@ impl Walk {
         report.response_ids = RESPONSE_IDS
             .iter()
             .filter_map(|name| Some(((*name).to_owned(), exchange.headers.get(*name)?.to_str().ok()?)))
-            .map(|(name, value)| (name, run.redactor.redact(&shorten(value, 128))))
+            .map(|(name, value)| (name, shorten(&run.redactor.redact(value), 128)))
             .collect();
     }
 
@@ -344,7 +359,7 @@ impl Walk {
         location: &HeaderValue,
     ) -> Result<(), Verdict> {
         let refuse = |kind, text: String| Verdict { blame: Blame::Target { reason: Reason::Redirect, kind }, text };
-        let shown = || shorten(&String::from_utf8_lossy(location.as_bytes()), 120);
+        let shown = || shorten(&run.redactor.redact(&String::from_utf8_lossy(location.as_bytes())), 120);
         let next = location.to_str().ok().and_then(|l| self.url.join(l).ok());
         let Some(next) = next else {
             return Err(refuse(
@@ -364,7 +379,7 @@ impl Walk {
                 format!("more than {} redirects, the next to {:?}", step.redirects, shown()),
             ));
         }
-        self.report.redirects.push(Hop { status, url: run.redactor.redact(self.url.as_str()) });
+        self.report.redirects.push(Hop { status, url: shorten(&run.redactor.redact(self.url.as_str()), MAX_URL) });
         if self.url.scheme() == "https" && next.scheme() == "http" {
             self.report.warnings.push("a redirect leads from https to http".into());
         }
@@ -406,28 +421,33 @@ fn prepare(run: &mut Run<'_>, step: &Step) -> Result<Prepared, RenderError> {
             None => Err(url::ParseError::RelativeUrlWithoutBase),
         }
     }
-    .map_err(|error| unfit(format!("the target {:?} is not a URL: {error}", shorten(&target.text, 120))))?;
+    .map_err(|error| {
+        unfit(format!("the target {:?} is not a URL: {error}", shorten(&run.redactor.redact(&target.text), 120)))
+    })?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(unfit(format!("the target {:?} is neither http nor https", shorten(&target.text, 120))));
+        return Err(unfit(format!(
+            "the target {:?} is neither http nor https",
+            shorten(&run.redactor.redact(&target.text), 120)
+        )));
     }
-    if let Some(password) = url.password() {
-        run.redactor.learn("URL_PASSWORD", password);
-    }
+    learn_url(run, &url);
     for (name, template) in &step.query {
         let value = text_of(run, template)?;
         learn_by_key(run, name, &value);
         url.query_pairs_mut().append_pair(name, &value);
     }
+    let journey = run.journey;
+    let user_agent = match &journey.user_agent {
+        Some(template) => Some(header_value(run, &header::USER_AGENT, template)?.text),
+        None => None,
+    };
+    let mut shared = Vec::with_capacity(journey.headers.len());
+    for (name, template) in &journey.headers {
+        shared.push((name.clone(), header_value(run, name, template)?.text));
+    }
     let mut headers = Vec::with_capacity(step.headers.len());
     for (name, template) in &step.headers {
-        let rendered = template.render(&run.scope)?;
-        learn(run, &rendered);
-        if HeaderValue::from_str(&rendered.text).is_err() {
-            return Err(unfit(format!(
-                "the header {name} cannot hold this value: it has line breaks or control characters"
-            )));
-        }
-        learn_by_key(run, name.as_str(), &rendered.text);
+        let rendered = header_value(run, name, template)?;
         let secret = rendered.secret || is_secret_key(name.as_str());
         headers.push((name.clone(), rendered.text, secret));
     }
@@ -462,12 +482,34 @@ fn prepare(run: &mut Run<'_>, step: &Step) -> Result<Prepared, RenderError> {
             PreparedBody::Text(rendered.text)
         }
     };
-    Ok(Prepared { method: step.method.clone(), url, headers, body, body_secret })
+    Ok(Prepared { method: step.method.clone(), url, user_agent, shared, headers, body, body_secret })
+}
+
+/// A header's value, fit to be sent, with what is secret of it known.
+fn header_value(run: &mut Run<'_>, name: &HeaderName, template: &Template) -> Result<Rendered, RenderError> {
+    let rendered = template.render(&run.scope)?;
+    learn(run, &rendered);
+    learn_by_key(run, name.as_str(), &rendered.text);
+    if HeaderValue::from_str(&rendered.text).is_err() {
+        let message = format!("the header {name} cannot hold this value: it has line breaks or control characters");
+        return Err(RenderError { missing: None, message });
+    }
+    Ok(rendered)
 }
 
 fn learn(run: &mut Run<'_>, rendered: &Rendered) {
     for (mask, text) in &rendered.derived {
         run.redactor.learn(mask, text);
+    }
+}
+
+/// What an address gives away: its password, and query fields named like secrets.
+fn learn_url(run: &mut Run<'_>, url: &Url) {
+    if let Some(password) = url.password() {
+        run.redactor.learn("URL_PASSWORD", password);
+    }
+    for (name, value) in url.query_pairs() {
+        learn_by_key(run, &name, &value);
     }
 }
 
@@ -516,19 +558,19 @@ fn text_of(run: &mut Run<'_>, template: &Template) -> Result<String, RenderError
 /// The step's first request as a curl line; curl follows redirects itself.
 fn curl_line(run: &Run<'_>, step: &Step, prepared: &Prepared, sends_cookies: bool) -> String {
     let mut headers: Vec<(String, String)> = Vec::new();
-    if let Some(Ok(agent)) = run.journey.user_agent.as_ref().map(|t| t.render(&run.scope)) {
-        headers.push(("User-Agent".into(), agent.text));
+    if let Some(agent) = &prepared.user_agent {
+        headers.push(("User-Agent".into(), agent.clone()));
     }
     if run.trusted.contains(&prepared.url.origin().ascii_serialization()) {
-        for (name, template) in &run.journey.headers {
-            if let Ok(rendered) = template.render(&run.scope) {
-                headers.push((name.to_string(), rendered.text));
-            }
-        }
+        headers.extend(prepared.shared.iter().map(|(name, value)| (name.to_string(), value.clone())));
     }
     headers.extend(prepared.headers.iter().map(|(name, value, _)| (name.to_string(), value.clone())));
-    if let PreparedBody::Json(_) = prepared.body {
-        headers.push(("Content-Type".into(), "application/json".into()));
+    let typed = prepared.headers.iter().any(|(name, ..)| *name == header::CONTENT_TYPE);
+    match prepared.body {
+        PreparedBody::Json(_) if !typed => headers.push(("Content-Type".into(), "application/json".into())),
+        // Without a value: curl's own guess is not what was sent.
+        PreparedBody::Text(_) if !typed => headers.push(("Content-Type".into(), String::new())),
+        _ => {}
     }
     let body = match &prepared.body {
         PreparedBody::None => CurlBody::None,

@@ -104,7 +104,15 @@ impl Transport {
             .connector_layer(MarkConnect(marks.clone()))
             .tls_backend_preconfigured(tls)
             .build()?;
-        Ok(Session { client, marks, certificates, max_body: self.max_body, local_addrs: BTreeSet::new() })
+        Ok(Session {
+            client,
+            marks,
+            certificates,
+            max_body: self.max_body,
+            local_addrs: BTreeSet::new(),
+            hosts: BTreeSet::new(),
+            kept: false,
+        })
     }
 }
 
@@ -116,13 +124,21 @@ pub struct Session {
     max_body: u64,
     /// Local ends of the connections used so far: how a reused one is recognised.
     local_addrs: BTreeSet<SocketAddr>,
+    /// Hosts that answered before.
+    hosts: BTreeSet<String>,
+    /// The request under way is to one of them.
+    kept: bool,
 }
 
 impl Session {
     /// Sends `request` and reads the answer, until `deadline` at most.
     pub async fn send(&mut self, request: Request, deadline: Instant) -> Result<Exchange, Box<Broken>> {
         self.marks.restart();
-        let host = request.url.host_str().unwrap_or_default().to_owned();
+        // Certificates are of https alone, and rustls names IPv6 addresses without brackets.
+        let secure = request.url.scheme() == "https";
+        let host = request.url.host_str().filter(|_| secure).unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        self.kept = self.hosts.contains(&request.url.origin().ascii_serialization());
+        let origin = request.url.origin().ascii_serialization();
         let mut builder = self.client.request(request.method, request.url).headers(request.headers);
         if let Some(body) = request.body {
             builder = builder.body(body);
@@ -134,11 +150,12 @@ impl Session {
                 return Err(self.broken(verdict, &host));
             }
             Err(_) => {
-                let verdict = timed_out(self.marks.trail().stage());
+                let verdict = timed_out(self.past_connecting(self.marks.trail().stage()));
                 return Err(self.broken(verdict, &host));
             }
         };
         self.marks.set(Mark::Answered);
+        self.hosts.insert(origin);
         let info = head.extensions().get::<HttpInfo>();
         let reused = info.is_some_and(|info| !self.local_addrs.insert(info.local_addr()));
         let remote_addr = head.remote_addr();
@@ -186,10 +203,13 @@ impl Session {
     /// A connection that was made is past connecting, also when its marks are of one opened on the side.
     fn stage_of(&self, error: &reqwest::Error) -> Stage {
         let stage = self.marks.trail().stage();
+        if error.is_connect() { stage } else { self.past_connecting(stage) }
+    }
+
+    /// With connections kept to this host, a request waits on one of them while another is opened on the side.
+    fn past_connecting(&self, stage: Stage) -> Stage {
         match stage {
-            Stage::Connecting | Stage::Resolving { .. } if !error.is_connect() && !self.local_addrs.is_empty() => {
-                Stage::Waiting
-            }
+            Stage::Connecting | Stage::Resolving { .. } | Stage::Handshake if self.kept => Stage::Waiting,
             other => other,
         }
     }

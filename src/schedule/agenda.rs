@@ -22,8 +22,8 @@ use crate::timetable::Timetable;
 
 /// The longest wait for a slot.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// More missed times than this are not counted one by one: a month asleep at one-second intervals.
-const MOST_MISSED: usize = 10_000;
+/// More missed times than this are not counted: a day asleep at one-second intervals.
+const MOST_COUNTED: u64 = 86_400;
 
 /// How many runs may go on at once.
 #[derive(Debug, Clone, Copy)]
@@ -44,8 +44,17 @@ pub struct Item {
 /// What the agenda decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    Start { key: JourneyKey, scheduled_at: Timestamp },
-    Missed { key: JourneyKey, scheduled_at: Timestamp, reason: MissedReason },
+    Start {
+        key: JourneyKey,
+        scheduled_at: Timestamp,
+    },
+    /// `count` due times up to `scheduled_at`: more than one only after a pause.
+    Missed {
+        key: JourneyKey,
+        scheduled_at: Timestamp,
+        reason: MissedReason,
+        count: u64,
+    },
 }
 
 #[derive(Debug)]
@@ -92,19 +101,25 @@ impl Agenda {
         self.waiting.clear();
         for item in items {
             let id = item.key.to_string();
-            let was_running = old.remove(&item.key).is_some_and(|entry| {
+            let mut next = item.timetable.next_after(&id, now);
+            let mut waiting_since = None;
+            let mut running = self.adopt(&item);
+            if let Some(entry) = old.remove(&item.key) {
                 if entry.running && entry.item.host != item.host {
-                    // The run under way still belongs to its old host.
+                    // The slot of the run under way moves along with its journey.
                     self.release_host(&entry.item.host);
                     *self.per_host.entry(Arc::clone(&item.host)).or_default() += 1;
                 }
-                entry.running
-            }) || self.adopt(&item);
-            let next = item.timetable.next_after(&id, now);
-            if let Some(next) = next {
-                self.due.insert((next, item.key.clone()));
+                running |= entry.running;
+                if entry.item.timetable == item.timetable {
+                    // Due already or waiting: a reload loses no run.
+                    next = entry.next;
+                    waiting_since = entry.waiting_since;
+                }
             }
-            self.entries.insert(item.key.clone(), Entry { item, id, next, waiting_since: None, running: was_running });
+            self.due.extend(next.map(|next| (next, item.key.clone())));
+            self.waiting.extend(waiting_since.map(|since| (since, item.key.clone())));
+            self.entries.insert(item.key.clone(), Entry { item, id, next, waiting_since, running });
         }
         for (key, entry) in old {
             if entry.running {
@@ -150,31 +165,39 @@ impl Agenda {
         let Some(entry) = self.entries.get_mut(key) else { return };
         // After a pause of the whole process only the last due time is run, the others are told.
         let mut last = at;
+        let mut slept_through = 0;
         let mut next = entry.item.timetable.next_after(&entry.id, at);
-        let mut told = 0;
         while let Some(time) = next.filter(|t| *t <= now) {
-            if told < MOST_MISSED {
-                out.push(Decision::Missed { key: key.clone(), scheduled_at: last, reason: MissedReason::Downtime });
-                told += 1;
-            } else {
-                next = entry.item.timetable.next_after(&entry.id, now);
-                last = time;
-                break;
-            }
+            slept_through += 1;
             last = time;
-            next = entry.item.timetable.next_after(&entry.id, time);
+            let from = if slept_through < MOST_COUNTED { time } else { now };
+            next = entry.item.timetable.next_after(&entry.id, from);
+        }
+        if slept_through > 0 {
+            let reason = MissedReason::Downtime;
+            out.push(Decision::Missed { key: key.clone(), scheduled_at: at, reason, count: slept_through });
         }
         entry.next = next;
         if let Some(next) = next {
             self.due.insert((next, key.clone()));
         }
         if entry.running {
-            out.push(Decision::Missed { key: key.clone(), scheduled_at: last, reason: MissedReason::Overlap });
+            out.push(Decision::Missed {
+                key: key.clone(),
+                scheduled_at: last,
+                reason: MissedReason::Overlap,
+                count: 1,
+            });
         } else if let Some(since) = entry.waiting_since {
             // Still waiting for a slot since its last due time: that one is lost, this one takes its place in
             // the queue.
             self.waiting.remove(&(since, key.clone()));
-            out.push(Decision::Missed { key: key.clone(), scheduled_at: since, reason: MissedReason::Capacity });
+            out.push(Decision::Missed {
+                key: key.clone(),
+                scheduled_at: since,
+                reason: MissedReason::Capacity,
+                count: 1,
+            });
             entry.waiting_since = Some(last);
             self.waiting.insert((last, key.clone()));
         } else {
@@ -205,7 +228,7 @@ impl Agenda {
             if let Some(entry) = self.entries.get_mut(&key) {
                 entry.waiting_since = None;
             }
-            out.push(Decision::Missed { key, scheduled_at: since, reason: MissedReason::Capacity });
+            out.push(Decision::Missed { key, scheduled_at: since, reason: MissedReason::Capacity, count: 1 });
         }
     }
 
@@ -321,7 +344,7 @@ mod tests {
     }
 
     fn missed(id: &str, scheduled_at: Timestamp, reason: MissedReason) -> Decision {
-        Decision::Missed { key: key(id), scheduled_at, reason }
+        Decision::Missed { key: key(id), scheduled_at, reason, count: 1 }
     }
 
     #[test]
@@ -385,9 +408,7 @@ mod tests {
         assert_eq!(
             decisions,
             [
-                missed("a", first, MissedReason::Downtime),
-                missed("a", first + MINUTE, MissedReason::Downtime),
-                missed("a", first + MINUTE * 2, MissedReason::Downtime),
+                Decision::Missed { key: key("a"), scheduled_at: first, reason: MissedReason::Downtime, count: 3 },
                 start("a", first + MINUTE * 3),
             ]
         );
@@ -412,11 +433,30 @@ mod tests {
         let stays = if running[0] == "a" { "b" } else { "a" };
         agenda.replace(vec![item(stays, "h")], Limits { concurrent_runs: 10, per_host: 1 }, at(60));
         assert_eq!(agenda.running(), 1);
-        let next = due(stays, at(60));
-        assert_eq!(agenda.tick(next), []);
+        assert_eq!(agenda.tick(at(60)), []);
         agenda.finished(&key(running[0]));
-        assert_eq!(agenda.tick(next), [start(stays, next)]);
+        assert_eq!(agenda.tick(at(61)), [start(stays, due(stays, at(0)))]);
         assert_eq!(due("a", first - MINUTE), first);
+    }
+
+    #[test]
+    fn a_reload_loses_neither_a_waiting_nor_a_due_run() {
+        let mut agenda = agenda(&[("a", "h"), ("b", "h")], 10, 1);
+        let (a, b) = (due("a", at(0)), due("b", at(0)));
+        let ((first, _), (second, late)) = if a < b { (("a", a), ("b", b)) } else { (("b", b), ("a", a)) };
+        let limits = Limits { concurrent_runs: 10, per_host: 1 };
+        let both = || vec![item("a", "h"), item("b", "h")];
+        agenda.tick(late);
+        // Waiting through two reloads.
+        agenda.replace(both(), limits, late);
+        agenda.replace(both(), limits, late + Duration::from_secs(1));
+        agenda.finished(&key(first));
+        assert_eq!(agenda.tick(late + Duration::from_secs(2)), [start(second, late)]);
+        agenda.finished(&key(second));
+        // Due, but the reload comes before the tick.
+        let next = due(first, late);
+        agenda.replace(both(), limits, next + Duration::from_secs(1));
+        assert_eq!(agenda.tick(next + Duration::from_secs(1)), [start(first, next)]);
     }
 
     #[test]

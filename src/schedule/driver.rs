@@ -22,7 +22,7 @@ pub enum Command {
 /// What the driver acts through.
 pub trait Hands: Send {
     fn start(&mut self, key: JourneyKey, scheduled_at: Timestamp, lag: Duration);
-    fn missed(&mut self, key: JourneyKey, scheduled_at: Timestamp, reason: MissedReason);
+    fn missed(&mut self, key: JourneyKey, scheduled_at: Timestamp, reason: MissedReason, count: u64);
     fn planned(&mut self, key: &JourneyKey, next: Option<Timestamp>);
     fn ticked(&mut self, at: Timestamp, running: usize);
 }
@@ -52,8 +52,8 @@ pub async fn drive(
                     hands.start(key.clone(), scheduled_at, at.since(scheduled_at));
                     key
                 }
-                Decision::Missed { key, scheduled_at, reason } => {
-                    hands.missed(key.clone(), scheduled_at, reason);
+                Decision::Missed { key, scheduled_at, reason, count } => {
+                    hands.missed(key.clone(), scheduled_at, reason, count);
                     key
                 }
             };

@@ -99,8 +99,8 @@ impl CronLine {
         } else {
             vec![line(&list(3), &join(&days))?]
         };
-        // Steps over the whole day ("*/2") are hours on the clock; a bare "*" is real time.
-        let rule = if words[2].1 == "*" { AcrossChanges::EveryPass } else { AcrossChanges::OncePerLocalTime };
+        // Some hours ("*/2") are hours on the clock; every hour is real time, however it is spelled.
+        let rule = if sets[2].len() == 24 { AcrossChanges::EveryPass } else { AcrossChanges::OncePerLocalTime };
         let parsed = Self { text: text.to_owned(), zone, schedules, rule };
         // From a leap year's start, so that February 29th counts.
         if parsed.next_after(Timestamp::from_secs(1_704_067_200)).is_none() {
@@ -115,6 +115,13 @@ impl CronLine {
             self.schedules.iter().filter_map(|s| s.after(&from.and_utc()).next()).min().map(|t| t.naive_utc())
         };
         next_instant(after.to_utc(), self.zone, self.rule, next_local).map(Timestamp::from)
+    }
+}
+
+impl PartialEq for CronLine {
+    /// The rest follows from these.
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text && self.zone == other.zone
     }
 }
 
@@ -246,6 +253,7 @@ mod tests {
                 vec!["11-01 01:00-04", "11-01 01:30-04", "11-01 01:00-05", "11-01 01:30-05", "11-01 02:00-05"],
             ),
             ("0 * * * *", ny, "2026-03-08 00:30", vec!["03-08 01:00-05", "03-08 03:00-04", "03-08 04:00-04"]),
+            ("15 0-23 * * *", ny, "2026-03-08 01:00", vec!["03-08 01:15-05", "03-08 03:15-04"]),
             ("15 * * * *", ny, "2026-03-08 01:00", vec!["03-08 01:15-05", "03-08 03:15-04"]),
             // Lord Howe moves by half an hour: 02:00 becomes 02:30.
             ("15 2 * * *", "Australia/Lord_Howe", "2026-10-03 12:00", vec!["10-04 02:30+11", "10-05 02:15+11"]),

@@ -18,7 +18,7 @@ pub use cron_line::CronLine;
 pub const SHORTEST: Duration = Duration::from_secs(1);
 
 /// A schedule.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Timetable {
     Every(Duration),
     Cron(Box<CronLine>),

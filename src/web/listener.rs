@@ -19,7 +19,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEAD: usize = 32 << 10;
 const MAX_HEADERS: usize = 64;
 /// How long open requests may take to end once the listener stops.
-const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_millis(500);
 
 /// A server connection's settings, shared by the daemon and the demo shop.
 pub fn connection() -> http1::Builder {

@@ -89,7 +89,7 @@ async fn every_way_of_breaking_has_its_own_kind() {
             Act::Reply(bytes(&format!("HTTP/1.1 200 OK\r\n{many_headers}Content-Length: 0\r\n\r\n"))),
             "too_large (http_head_too_large)",
         ),
-        ("ssh banner", Act::Greet(bytes("SSH-2.0-OpenSSH_9.2\r\n")), "protocol (http_parse)"),
+        ("ssh banner", Act::ReplyAndClose(bytes("SSH-2.0-OpenSSH_9.2\r\n")), "protocol (http_parse)"),
         (
             "two lengths",
             Act::Reply(bytes("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab")),

@@ -22,8 +22,6 @@ pub enum Act {
     Close,
     /// Resets instead of answering.
     Reset,
-    /// Sends the bytes as soon as somebody connects.
-    Greet(Vec<u8>),
     /// Answers by path: the first prefix that fits.
     Routes(Vec<(&'static str, Vec<u8>)>),
 }
@@ -81,11 +79,6 @@ impl Target {
 }
 
 async fn serve(mut stream: TcpStream, act: Act, seen: Arc<Mutex<Vec<String>>>) {
-    if let Act::Greet(bytes) = &act {
-        let _ = stream.write_all(bytes).await;
-        let _ = stream.read(&mut [0; 1024]).await;
-        return;
-    }
     while let Some(request) = read_request(&mut stream).await {
         seen.lock().unwrap().push(request.clone());
         let written = match &act {
@@ -106,7 +99,7 @@ async fn serve(mut stream: TcpStream, act: Act, seen: Arc<Mutex<Vec<String>>>) {
                 }
                 return;
             }
-            Act::Close | Act::Greet(_) => return,
+            Act::Close => return,
             Act::Reset => {
                 let _ = stream.set_zero_linger();
                 return;
