@@ -129,6 +129,20 @@ async fn a_reload_is_all_or_nothing() {
     assert_eq!(sample(&mended, ok), Some(1.0));
     assert!(sample(&mended, &a).unwrap() > runs);
 
+    // A mistake that no diagnostic can be cut short by: text beyond ASCII.
+    write("ü.toml", "title = \"größe\"\n[[steps]]\nid = \"s\"\nrequest = \"GET /{{ größe | uper }}\"\n");
+    daemon.signal("HUP");
+    daemon.until_metrics("the second refusal", |m| sample(m, ok) == Some(0.0)).await;
+    std::fs::remove_file(dir.path().join("j/ü.toml")).unwrap();
+
+    // The folder is gone for a moment: that must not end all monitoring.
+    std::fs::rename(dir.path().join("j"), dir.path().join("away")).unwrap();
+    daemon.signal("HUP");
+    eventually("the third refusal", || async { Some(()).filter(|()| daemon.output().contains("no file matches")) })
+        .await;
+    assert!(daemon.metrics().await.contains("journey=\"b\""));
+    std::fs::rename(dir.path().join("away"), dir.path().join("j")).unwrap();
+
     // Gone and disabled journeys: no series, no runs.
     std::fs::remove_file(dir.path().join("j/a.toml")).unwrap();
     write("b.toml", &journey(&target.url, "enabled = false"));

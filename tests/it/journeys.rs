@@ -375,3 +375,125 @@ async fn each_run_opens_its_own_connection_and_keeps_it_for_its_steps() {
         assert!(line.contains("connection reused") && !line.contains("connect "), "{facts:?}");
     }
 }
+
+/// Credentials of a step are for the origin that it names, also when another step names the one redirected to.
+#[tokio::test]
+async fn credentials_follow_no_redirect_to_another_origin() {
+    let other = Target::start(Act::Reply(response("200 OK", &[], "hi"))).await;
+    let away = format!("Location: {}/landed", other.url);
+    let target = Target::start(Act::Reply(response("302 Found", &[&away], ""))).await;
+    let text = format!(
+        "base_url = \"TARGET\"\n[[steps]]\nid = \"a\"\nrequest = \"GET /a\"\n\
+         headers = {{ Authorization = \"Bearer abcdefgh\", X-Api-Key = \"12345678\", X-Plain = \"plain\" }}\n\
+         [[steps]]\nid = \"b\"\nrequest = \"GET {}/b\"\n",
+        other.url
+    );
+    assert_eq!(run_journey(&text, &target).await.code, 0);
+    let landed = head_of(&other.requests(), "/landed");
+    assert!(
+        !landed.contains("authorization") && !landed.contains("x-api-key") && landed.contains("x-plain"),
+        "{landed}"
+    );
+}
+
+/// What a step made although it failed is cleaned up.
+#[tokio::test]
+async fn a_creating_step_that_fails_on_its_status_is_cleaned_up_all_the_same() {
+    let target = Target::start(Act::Routes(vec![
+        ("/order", response("200 OK", &[], "{\"id\": \"o-1\"}")),
+        ("/cancel/", response("204 No Content", &[], "")),
+    ]))
+    .await;
+    let text = "base_url = \"TARGET\"\n[[steps]]\nid = \"order\"\nrequest = \"POST /order\"\nexpect.status = 201\n\
+                capture.order_id = { json = \"$.id\" }\n[[cleanup]]\nid = \"cancel\"\nrequest = \"DELETE /cancel/{{ order_id }}\"\n";
+    let finished = run_journey(text, &target).await;
+    assert!(
+        finished.stdout.contains("failed: assertion_status") && finished.stdout.contains("✔ cancel"),
+        "{finished:?}"
+    );
+}
+
+/// A redirect that leads nowhere shows nothing of the response that led there.
+#[tokio::test]
+async fn a_hop_without_an_answer_does_not_show_the_one_before() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let target = Target::start(Act::Reply(response("302 Found", &[&format!("Location: http://{closed}/")], ""))).await;
+    let finished = run_journey("base_url = \"TARGET\"\n[[steps]]\nid = \"s\"\nrequest = \"GET /\"\n", &target).await;
+    assert!(
+        finished.stdout.contains("✘ s     ---") && finished.stdout.contains("connect_refused"),
+        "{}",
+        finished.stdout
+    );
+    assert!(!finished.stdout.contains("HTTP/1.1") && !finished.stdout.contains("(from "), "{}", finished.stdout);
+}
+
+#[tokio::test]
+async fn existence_of_an_attribute_is_not_that_of_its_element() {
+    let target = Target::start(Act::Reply(response("200 OK", &["Content-Type: text/html"], "<a>x</a>"))).await;
+    for (want, code) in [("true", 1), ("false", 0)] {
+        let text = format!(
+            "base_url = \"TARGET\"\n[[steps]]\nid = \"s\"\nrequest = \"GET /\"\nexpect.css.a = {{ attr = \"href\", exists = {want} }}\n"
+        );
+        assert_eq!(run_journey(&text, &target).await.code, code, "exists = {want}");
+    }
+}
+
+/// The curl line does what the step did: run it, and compare what arrives.
+#[tokio::test]
+async fn the_curl_line_repeats_the_request() {
+    if std::process::Command::new("curl").arg("--version").output().is_err() {
+        assert!(
+            std::env::var_os("JOURNEYD_TEST_REQUIRE_ALL").is_none(),
+            "curl is not installed: ./tests/run --install"
+        );
+        eprintln!("SKIPPED: curl is not installed");
+        return;
+    }
+    for step in [
+        "request = \"GET /a\"\nquery = { q = \"x y&z\", brackets = \"[1-3]{a,b}\" }\nheaders = { X-One = \"it's\" }",
+        "request = \"POST /a\"\nform = { user = \"me & you\", note = \"ä = 'b'\" }",
+        "request = \"PUT /a\"\njson = { a = 1, text = \"line one\\nline two\" }",
+        "request = \"POST /a\"\nbody = \"line one\\nline 'two' \\\\ \\t end\"",
+        "request = \"DELETE /a\"",
+    ] {
+        let target =
+            Target::start(Act::Reply(response("500 Internal Server Error", &["Connection: close"], "no"))).await;
+        let text = format!("base_url = \"TARGET\"\nuser_agent = \"me/1\"\n[[steps]]\nid = \"s\"\n{step}\n");
+        let finished = run_journey(&text, &target).await;
+        let curl = finished.stdout.lines().find_map(|l| l.trim().strip_prefix("curl ")).expect("a curl line").trim();
+        let mut command = tokio::process::Command::new("bash");
+        let ran = command.args(["-c", &format!("timeout 20 {curl}")]).output().await.unwrap();
+        assert!(ran.status.success(), "{curl}: {ran:?}");
+        let requests = target.requests();
+        let essence = |request: &str| {
+            let (head, body) = request.split_once("\r\n\r\n").unwrap();
+            let mut lines = head.lines();
+            let first = lines.next().unwrap().to_owned();
+            let kept = ["content-type", "user-agent", "x-one"];
+            let mut headers: Vec<String> =
+                lines.map(str::to_ascii_lowercase).filter(|l| kept.iter().any(|k| l.starts_with(k))).collect();
+            headers.sort();
+            // curl encodes a space of a form as %20 or +, as it likes; both mean the same.
+            (first, headers, body.replace("%20", "+"))
+        };
+        assert_eq!(essence(&requests[1]), essence(&requests[0]), "{curl}");
+    }
+}
+
+/// A response must not be able to hold a worker: neither by cookies nor by the size of its address.
+#[tokio::test]
+async fn a_target_that_floods_cookies_and_addresses_ends_in_time() {
+    let cookies: Vec<String> = (0..150).map(|n| format!("Set-Cookie: a={n}{}", "r".repeat(1900))).collect();
+    let location = format!("Location: /{}", "l".repeat(40_000));
+    let mut headers: Vec<&str> = cookies.iter().map(String::as_str).collect();
+    headers.push(&location);
+    let target = Target::start(Act::Reply(response("302 Found", &headers, ""))).await;
+    let text = "base_url = \"TARGET\"\n[[steps]]\nid = \"s\"\nrequest = \"GET /\"\n";
+    let finished = run_journey(text, &target).await;
+    assert!(
+        finished.stdout.contains("redirect (redirect_l"),
+        "{}",
+        &finished.stdout[..2000.min(finished.stdout.len())]
+    );
+    assert!(finished.stdout.len() < 60_000, "{} bytes of output", finished.stdout.len());
+}

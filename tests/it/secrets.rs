@@ -181,10 +181,85 @@ async fn a_secret_in_a_broken_configuration_is_not_quoted() {
         "journeys = []\n[secrets]\nx = { env = \"A\", default = \"planted-file-secret-2\", nonsense = 1 }\n",
         "journeys = []\n[secrets]\nx = { env = \"A\", default = \"planted-file-secret-2 }\n",
         "journeys = []\n[secrets]\nx = planted-file-secret-2\n",
+        "journeys = []\n[secrets]\nx = { value = \"planted-file-secret-2\" }\n",
+        "journeys = []\n[secrets]\nx = { env = \"A\", defualt = \"planted-file-secret-2\" }\n",
+        "journeys = []\nsecrets.x = planted-file-secret-2\n",
+        "journeys = []\nsecrets = { x = planted-file-secret-2 }\n",
+        "journeys = []\n[secrets.x]\nvalue = \"planted-file-secret-2\"\n",
+        "journeys = []\n[secrets]\nx = \"\"\"\nplanted-file-secret-2\"\"\"\nb = = 1\n",
     ] {
         let dir = folder(&[("journeyd.toml", config)]);
         let finished = run(dir.path(), &["check", "--config", "journeyd.toml"], &[]).await;
         assert_eq!(finished.code, 2);
         assert_clean("the diagnostic", &finished.stderr);
     }
+}
+
+const SECRET: &str = "hunter22-very-secret";
+
+/// Runs one step against a target that answers everything with `reply`; gives output and requests.
+async fn leak_test(journey: &str, reply: Vec<u8>) -> (String, Vec<String>) {
+    let target = Target::start(Act::Reply(reply)).await;
+    let config = "journeys = []\n[secrets]\npw = { env = \"PW\" }\n";
+    let text = journey.replace("TARGET", &target.url);
+    let dir = folder(&[("config/journeyd.toml", config), ("j.toml", &text)]);
+    let finished = run(dir.path(), &["run", "j.toml", "--log-level", "debug"], &[("PW", SECRET)]).await;
+    assert_eq!(finished.code, 1, "{finished:?}");
+    (format!("{}{}", finished.stdout, finished.stderr), target.requests())
+}
+
+/// Shapes in which a secret once came out.
+#[tokio::test]
+async fn secrets_stay_in_when_computed_cut_or_carried_by_shared_headers() {
+    let step = "[[steps]]\nid = \"s\"\nrequest = \"GET /\"\n";
+    let error = |body: &str| response("500 Internal Server Error", &["Retry-After: hunter22-very-secret"], body);
+    let padded = |n: usize| format!("{}{SECRET}{SECRET}", "x".repeat(n));
+    let basic = base64::engine::general_purpose::STANDARD.encode(format!("user:{SECRET}"));
+    let hash = {
+        use sha2::Digest as _;
+        sha2::Sha256::digest(SECRET).iter().map(|b| format!("{b:02x}")).collect::<String>()
+    };
+    let mut cases: Vec<(String, Vec<u8>)> = vec![
+        (
+            format!(
+                "headers = {{ Authorization = \"Basic {{{{ ('user:' ~ secret.pw) | b64encode }}}}\" }}\nbase_url = \"TARGET\"\n{step}"
+            ),
+            error(""),
+        ),
+        (format!("user_agent = \"ua-{{{{ secret.pw | sha256 }}}}\"\nbase_url = \"TARGET\"\n{step}"), error("")),
+        (
+            format!("base_url = \"TARGET\"\n{step}expect.body = {{ contains = \"{{{{ secret.pw | sha256 }}}}\" }}\n"),
+            response("200 OK", &[], "no"),
+        ),
+        (
+            format!("base_url = \"TARGET\"\n{step}expect.json.\"$.access_token\" = {{ starts_with = \"ey\" }}\n"),
+            response("200 OK", &[], &format!("{{\"access_token\": \"{SECRET}\"}}")),
+        ),
+    ];
+    // Wherever a text is cut, no half of a secret is left.
+    for n in [120, 140, 145, 150, 155, 158, 4080, 4090] {
+        cases.push((format!("base_url = \"TARGET\"\n{step}"), error(&padded(n))));
+        cases
+            .push((format!("base_url = \"TARGET\"\n{step}expect.body = \"y\"\n"), response("200 OK", &[], &padded(n))));
+    }
+    for (journey, reply) in cases {
+        let (output, _) = leak_test(&journey, reply).await;
+        for leak in [&SECRET[..6], basic.as_str(), hash.as_str()] {
+            assert!(!output.contains(leak), "{leak} in\n{journey}\n{output}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn addresses_with_credentials_are_masked() {
+    let target =
+        Target::start(Act::Reply(response("302 Found", &[&format!("Location: /next?access_token={SECRET}")], "")))
+            .await;
+    let base = target.url.replace("http://", &format!("http://user:{SECRET}@"));
+    let text =
+        format!("base_url = \"{{{{ env.SHOP }}}}\"\n[[steps]]\nid = \"s\"\nrequest = \"GET /\"\nredirects = 2\n");
+    let dir = folder(&[("j.toml", &text)]);
+    let finished = run(dir.path(), &["run", "j.toml"], &[("SHOP", &base)]).await;
+    assert_eq!(finished.code, 1, "{finished:?}");
+    assert!(!finished.stdout.contains(&SECRET[..6]), "{}", finished.stdout);
 }
