@@ -256,9 +256,8 @@ async fn addresses_with_credentials_are_masked() {
         Target::start(Act::Reply(response("302 Found", &[&format!("Location: /next?access_token={SECRET}")], "")))
             .await;
     let base = target.url.replace("http://", &format!("http://user:{SECRET}@"));
-    let text =
-        format!("base_url = \"{{{{ env.SHOP }}}}\"\n[[steps]]\nid = \"s\"\nrequest = \"GET /\"\nredirects = 2\n");
-    let dir = folder(&[("j.toml", &text)]);
+    let text = "base_url = \"{{ env.SHOP }}\"\n[[steps]]\nid = \"s\"\nrequest = \"GET /\"\nredirects = 2\n";
+    let dir = folder(&[("j.toml", text)]);
     let finished = run(dir.path(), &["run", "j.toml"], &[("SHOP", &base)]).await;
     assert_eq!(finished.code, 1, "{finished:?}");
     assert!(!finished.stdout.contains(&SECRET[..6]), "{}", finished.stdout);
