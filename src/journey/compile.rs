@@ -47,9 +47,28 @@ pub fn read_regex(source: &Source<'_>, text: &Text) -> Option<Regex> {
     }
 }
 
+/// A JSONPath without what stands in quotes: names may hold any character.
+fn without_names(path: &str) -> String {
+    let mut out = String::new();
+    let mut quote = None;
+    let mut escaped = false;
+    for c in path.chars() {
+        match quote {
+            Some(_) if escaped => escaped = false,
+            Some(_) if c == '\\' => escaped = true,
+            Some(q) if c == q => quote = None,
+            Some(_) => {}
+            None if c == '\'' || c == '"' => quote = Some(c),
+            None => out.push(c),
+        }
+    }
+    out
+}
+
 pub fn read_json_path(source: &Source<'_>, text: &Text) -> Option<JsonQuery> {
     let written = text.value.as_str();
-    if written.matches("..").count() > 1 {
+    let bare = without_names(written);
+    if bare.matches("..").count() > 1 {
         source.push(source.error(
             text.span.clone(),
             "this JSONPath descends twice",
@@ -57,7 +76,7 @@ pub fn read_json_path(source: &Source<'_>, text: &Text) -> Option<JsonQuery> {
         ));
         return None;
     }
-    if written.chars().skip(1).any(|c| c == '$') || written.matches('?').count() > 1 {
+    if bare.chars().skip(1).any(|c| c == '$') || bare.matches('?').count() > 1 {
         source.push(source.error(
             text.span.clone(),
             "this JSONPath is too powerful",
@@ -100,6 +119,42 @@ pub fn read_selector(source: &Source<'_>, text: &Text, attr: Option<String>) -> 
                     .help("CSS 4 without pseudo-elements; a selector with spaces or dots needs quotes as a key: expect.css.\"ul.results li\""),
             );
             None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diag::{Findings, SourceFile};
+
+    #[test]
+    fn paths_that_could_run_for_minutes_are_refused_and_odd_names_are_not() {
+        for (path, fine) in [
+            ("$.a[0].b", true),
+            ("$['a$b']['c?d..e']", true),
+            ("$.items[?@.price > 10].name", true),
+            ("$..id", true),
+            ("$..a..b", false),
+            ("$[?count($.*) > 9]", false),
+            ("$[?@[?@.a]]", false),
+        ] {
+            let findings = Findings::default();
+            let source = Source { file: SourceFile::new("t", path), findings: &findings };
+            let text = Text { value: path.to_owned(), span: 0..path.len(), origin: Some(0) };
+            assert_eq!(read_json_path(&source, &text).is_some(), fine, "{path}");
+        }
+    }
+
+    #[test]
+    fn singular_paths_are_known_as_such() {
+        for (path, singular) in
+            [("$.a.b", true), ("$['a'][0]", true), ("$.a[*]", false), ("$..a", false), ("$[?@.a]", false)]
+        {
+            let findings = Findings::default();
+            let source = Source { file: SourceFile::new("t", path), findings: &findings };
+            let text = Text { value: path.to_owned(), span: 0..path.len(), origin: Some(0) };
+            assert_eq!(read_json_path(&source, &text).unwrap().singular, singular, "{path}");
         }
     }
 }
