@@ -14,6 +14,7 @@ pub mod model;
 pub mod parse;
 mod parse_expect;
 mod parse_step;
+mod prefix;
 pub mod template;
 
 pub use model::{Journey, Plan};
