@@ -6,36 +6,45 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
 /// A configuration file's name, as the user knows it, and its text.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct SourceFile {
     pub name: String,
     pub text: String,
     /// The text as it may be shown, once something in it turned out to be a secret.
-    shown: OnceLock<String>,
+    shown: RwLock<Option<String>>,
 }
+
+impl PartialEq for SourceFile {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.text == other.text
+    }
+}
+
+impl Eq for SourceFile {}
 
 impl SourceFile {
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
-        Arc::new(Self { name: name.into(), text: text.into(), shown: OnceLock::new() })
+        Arc::new(Self { name: name.into(), text: text.into(), shown: RwLock::default() })
     }
 
-    /// Keeps `spans` out of every diagnostic: a line is shown whole, whatever the caret points at. Once per file.
+    /// Keeps `spans` out of every diagnostic: a line is shown whole, whatever the caret points at.
     pub fn hide(&self, spans: &[Span]) {
-        let mut bytes = self.text.clone().into_bytes();
+        let mut bytes = self.shown().into_bytes();
         for span in spans {
             // Line breaks stay, so that places stay.
             bytes[span.clone()].iter_mut().filter(|b| **b != b'\n').for_each(|b| *b = b'*');
         }
-        let _ = self.shown.set(String::from_utf8_lossy(&bytes).into_owned());
+        *self.shown.write().unwrap_or_else(PoisonError::into_inner) =
+            Some(String::from_utf8_lossy(&bytes).into_owned());
     }
 
-    fn shown(&self) -> &str {
-        self.shown.get().unwrap_or(&self.text)
+    fn shown(&self) -> String {
+        self.shown.read().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_else(|| self.text.clone())
     }
 
     /// One-based line and column (in characters) of a byte offset.
@@ -121,7 +130,8 @@ impl Diagnostic {
             Gravity::Error => Level::ERROR.primary_title(&self.message),
             Gravity::Warning => Level::WARNING.primary_title(&self.message),
         };
-        let text = self.place.file.shown();
+        let shown = self.place.file.shown();
+        let text = shown.as_str();
         // Parsers count bytes, and some end within a character.
         let clamp = |span: &Span| {
             let end = text.ceil_char_boundary(span.end.min(text.len()));

@@ -40,23 +40,30 @@ pub const MIN_REDACTED_LEN: usize = 4;
 /// A hostile target could hand out secrets without end; each costs a search of every text.
 const MAX_OWN_FORMS: usize = 1000;
 
-/// Whether a field of this name holds something that must not be shown, whatever its value.
+/// Whether a field of this name holds something that must not be shown, whatever its value. Whole words count:
+/// `user_password`, `accessToken` and `X-Api-Key` do, `bypass_cache` does not.
 pub fn is_secret_key(name: &str) -> bool {
-    const MARKS: [&str; 11] = [
-        "pass",
-        "token",
-        "secret",
-        "apikey",
-        "api-key",
-        "api_key",
-        "session",
-        "csrf",
-        "xsrf",
-        "authorization",
-        "cookie",
-    ];
-    let name = name.to_ascii_lowercase();
-    MARKS.iter().any(|mark| name.contains(mark))
+    const EXACT: [&str; 9] =
+        ["pass", "pwd", "passphrase", "authorization", "cookie", "cookies", "credential", "credentials", "apikey"];
+    const ENDS: [&str; 6] = ["token", "tokens", "password", "passwd", "secret", "secrets"];
+    const STARTS: [&str; 3] = ["session", "csrf", "xsrf"];
+    let mut words: Vec<String> = vec![String::new()];
+    let mut last_lower = false;
+    for c in name.chars() {
+        if !c.is_alphanumeric() || (c.is_uppercase() && last_lower) {
+            words.push(String::new());
+        }
+        if let (true, Some(word)) = (c.is_alphanumeric(), words.last_mut()) {
+            word.extend(c.to_lowercase());
+        }
+        last_lower = c.is_lowercase() || c.is_numeric();
+    }
+    let telling = |word: &String| {
+        EXACT.contains(&word.as_str())
+            || ENDS.iter().any(|e| word.ends_with(e))
+            || STARTS.iter().any(|s| word.starts_with(s))
+    };
+    words.iter().any(telling) || words.windows(2).any(|pair| pair[0] == "api" && pair[1] == "key")
 }
 
 /// A piece of a text that went through a [`Redactor`].
@@ -314,10 +321,26 @@ mod tests {
 
     #[test]
     fn secret_places_are_known_by_name() {
-        for name in ["password", "csrf_token", "X-Api-Key", "Set-Cookie", "Authorization", "sessionid"] {
+        for name in [
+            "password",
+            "csrf_token",
+            "X-Api-Key",
+            "Set-Cookie",
+            "Authorization",
+            "sessionid",
+            "accessToken",
+            "api_key",
+            "APIKEY",
+            "csrfmiddlewaretoken",
+            "$.auth.token",
+            "input[name=csrf_token]",
+            "client_secret",
+            "user_pass",
+            "PHPSESSION-Session",
+        ] {
             assert!(is_secret_key(name), "{name}");
         }
-        for name in ["product_url", "order_id", "title"] {
+        for name in ["product_url", "order_id", "title", "bypass_cache", "compass", "passengers", "$.items[0].key"] {
             assert!(!is_secret_key(name), "{name}");
         }
     }

@@ -39,26 +39,32 @@ pub struct Board {
     live: bool,
     /// Lines on the screen that the next drawing replaces.
     drawn: usize,
+    /// Columns at the last drawing.
+    width: usize,
 }
 
 impl Board {
     pub fn new(links: Links, journeys: &[Arc<Journey>]) -> Self {
         let rows = journeys.iter().flat_map(|j| &j.plans).map(|plan| (plan.key.clone(), Row::default())).collect();
-        Self { links, rows, live: std::io::stdout().is_terminal(), drawn: 0 }
+        Self { links, rows, live: std::io::stdout().is_terminal(), drawn: 0, width: 0 }
     }
 
     pub fn open(&mut self) -> std::io::Result<()> {
+        print(&self.heading())?;
+        if self.live { self.draw() } else { Ok(()) }
+    }
+
+    fn heading(&self) -> String {
         let Links { shop, daemon } = &self.links;
         let bold = Style::new().bold();
-        print(&format!(
+        format!(
             "{bold}journeyd demo{bold:#}: a small shop on this machine, and its journeys every 3 s.\n\n\
              \x20 shop     {shop}/\n\
              \x20 faults   {shop}/faults   break something here\n\
              \x20 metrics  {daemon}/metrics\n\
              \x20 health   {daemon}/-/ready\n\n\
              Ctrl-C stops.\n\n"
-        ))?;
-        if self.live { self.draw() } else { Ok(()) }
+        )
     }
 
     /// An error means that nobody is looking any more.
@@ -97,8 +103,13 @@ impl Board {
 
     fn draw(&mut self) -> std::io::Result<()> {
         let width = columns();
+        if std::mem::replace(&mut self.width, width) != width && self.drawn > 0 {
+            // Wrapped lines cannot be counted: start over on a clean screen.
+            print(&format!("\x1b[2J\x1b[H{}", self.heading()))?;
+            self.drawn = 0;
+        }
         // Room for the reason comes before room for history.
-        let history = if width >= 120 { HISTORY } else { 10.min(width.saturating_sub(50)) };
+        let history = if width >= 120 { HISTORY } else { 10.min(width.saturating_sub(50)).max(3) };
         let mut out = String::new();
         if self.drawn > 0 {
             // Up to the board's first line, and clear from there.

@@ -155,7 +155,9 @@ fn in_runtime(work: impl Future<Output = Exit>) -> Exit {
 
 /// Tells people on stderr, redacted like every sink.
 fn say(text: &str) {
-    anstream::eprintln!("{}", crate::secret::redact_for_sinks(text));
+    use std::io::Write as _;
+    // Nobody is left to be told when this fails.
+    let _ = writeln!(anstream::stderr(), "{}", crate::secret::redact_for_sinks(text));
 }
 
 /// Writes to stdout; a closed pipe or a full disk is the caller's to handle, not a panic.

@@ -10,7 +10,7 @@ use crate::config::{self, Config, load};
 use crate::diag::Gravity;
 use crate::ids::StepId;
 use crate::report::Outcome;
-use crate::runner::{Order, Runner, Stops};
+use crate::runner::{Order, Runner, Stops, shell_word};
 
 pub async fn run(args: RunArgs) -> Exit {
     let mut request = disk_request(config::find(args.config.config.as_deref()), Gravity::Error);
@@ -60,7 +60,7 @@ pub async fn run(args: RunArgs) -> Exit {
     let mut exit = Exit::Fine;
     for order in orders {
         let report = runner.run(&config.runner, &order, &stops).await;
-        if let Err(error) = print(&waterfall::render(&order, &report, &rerun(&args, &order))) {
+        if let Err(error) = print(&waterfall::render(&order, &report, &rerun(&args, &order, &config))) {
             return own_fault(&format!("cannot write the result: {error}"));
         }
         exit = match (&report.outcome, exit) {
@@ -76,7 +76,8 @@ pub async fn run(args: RunArgs) -> Exit {
 }
 
 /// The command that runs `order` again, as a shell takes it.
-fn rerun(args: &RunArgs, order: &Order) -> String {
+fn rerun(args: &RunArgs, order: &Order, loaded: &Config) -> String {
+    let mut redactor = loaded.runner.redactor.clone();
     let mut words = vec!["journeyd".to_owned(), "run".to_owned()];
     if let Some(config) = &args.config.config {
         words.extend(["--config".to_owned(), config.display().to_string()]);
@@ -87,19 +88,19 @@ fn rerun(args: &RunArgs, order: &Order) -> String {
         words.extend(["--variant".to_owned(), variant.to_string()]);
     }
     if let Some(base_url) = &args.base_url {
+        if let Some(password) = url::Url::parse(base_url).ok().and_then(|u| u.password().map(str::to_owned)) {
+            redactor.learn("URL_PASSWORD", &password);
+        }
         words.extend(["--base-url".to_owned(), base_url.clone()]);
     }
     for (name, value) in &args.var {
         // A password given on the command line is not repeated on the terminal.
-        let value =
-            if crate::secret::is_secret_key(name) { format!("${}", name.to_uppercase()) } else { value.clone() };
+        if crate::secret::is_secret_key(name) {
+            redactor.learn(&name.to_uppercase(), value);
+        }
         words.extend(["--var".to_owned(), format!("{name}={value}")]);
     }
-    let quote = |word: String| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,$".contains(c);
-        if word.chars().all(plain) { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
-    };
-    crate::secret::redact_for_sinks(&words.into_iter().map(quote).collect::<Vec<_>>().join(" "))
+    words.iter().map(|word| shell_word(word, &redactor)).collect::<Vec<_>>().join(" ")
 }
 
 /// What to run: every journey given, in its variants or the one asked for.

@@ -53,7 +53,8 @@ impl Files {
             Self::Disk => {
                 let found = glob::glob_with(&text, options).map_err(|e| e.msg.to_owned())?;
                 let found: Vec<PathBuf> = found.collect::<Result<_, _>>().map_err(|e| e.to_string())?;
-                Ok(found.into_iter().filter(|p| p.is_file()).collect())
+                // A dangling link is a file that cannot be read, and told as one.
+                Ok(found.into_iter().filter(|p| !p.is_dir()).collect())
             }
             Self::Embedded(files) => {
                 let pattern = glob::Pattern::new(&text).map_err(|e| e.msg.to_owned())?;

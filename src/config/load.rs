@@ -193,6 +193,7 @@ fn read_daemon(file: &Arc<SourceFile>, path: &Path, request: &Request<'_>, findi
                 &request.env,
             ),
             None => {
+                file.hide(&[node.span()]);
                 source.wrong_type(node.span(), "`secrets`", "a table", node.get_ref());
                 Secrets::default()
             }

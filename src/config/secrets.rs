@@ -143,13 +143,19 @@ pub fn hide_section(file: &SourceFile) {
     let mut inside = false;
     let mut offset = 0;
     for line in file.text.split_inclusive('\n') {
-        let trimmed = line.trim_start();
-        if trimmed.starts_with('[') {
-            inside = trimmed.trim_start_matches('[').trim_start().starts_with("secrets");
-        } else if inside || trimmed.starts_with("secrets") {
-            // A line without `=` goes on with a value begun above.
-            let start = line.find('=').map_or(0, |equals| equals + 1);
-            spans.push(offset + start..offset + line.trim_end().len().max(start));
+        let trimmed = line.trim();
+        let header =
+            trimmed.strip_prefix('[').and_then(|rest| rest.split(']').next()).map(|name| name.trim_start_matches('['));
+        let is_header = header.is_some_and(|name| name.chars().all(|c| c.is_alphanumeric() || "_-.\"' ".contains(c)));
+        if let Some(name) = header.filter(|_| is_header) {
+            inside = name.trim_start_matches(['"', '\'', ' ']).starts_with("secrets");
+        } else {
+            inside |= trimmed.trim_start_matches(['"', '\'']).starts_with("secrets");
+            if inside {
+                // A line without `=` goes on with a value begun above.
+                let start = line.find('=').map_or(0, |equals| equals + 1);
+                spans.push(offset + start..offset + line.trim_end().len().max(start));
+            }
         }
         offset += line.len();
     }

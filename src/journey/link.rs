@@ -62,7 +62,7 @@ pub fn link(
     let cleanup = linker.splice(&file.file, &file.cleanup);
     linker.check_step_ids(&steps, &cleanup);
     linker.check_variants(&file, &steps, &cleanup);
-    linker.check_fragment_vars(&file.vars);
+    linker.check_fragment_vars(&file);
     let mut settings = with_defaults(std::mem::take(&mut file.settings), world.defaults);
     if let Some(base_url) = world.base_url {
         let place = Place { file: Arc::clone(&file.file), span: 0..0 };
@@ -256,11 +256,14 @@ impl Linker<'_> {
     }
 
     /// Two fragments that give one var different defaults: which of them counts must be said.
-    fn check_fragment_vars(&self, journey: &[Var]) {
+    fn check_fragment_vars(&self, file: &JourneyFile) {
         let mut first: BTreeMap<&str, &Var> = BTreeMap::new();
         for var in &self.fragment_vars {
             let Some(other) = first.insert(&var.name, var) else { continue };
-            let set = journey.iter().any(|v| v.name == var.name) || self.world.overrides.contains_key(&var.name);
+            let sets = |vars: &[Var]| vars.iter().any(|v| v.name == var.name);
+            let set = sets(&file.vars)
+                || self.world.overrides.contains_key(&var.name)
+                || (!file.variants.is_empty() && file.variants.iter().all(|v| sets(&v.vars)));
             if !set && format!("{:?}", other.value) != format!("{:?}", var.value) {
                 self.findings.push(
                     Diagnostic::error(
@@ -276,6 +279,11 @@ impl Linker<'_> {
 
     /// Renders `base_url` as a run would, where nothing but the environment and vars go into it.
     fn check_base_url(&self, base_url: &Template, vars: &[(String, JsonTemplate)]) {
+        let secret = |t: &Template| t.references().any(|r| r.root == Root::Secret);
+        if secret(base_url) || vars.iter().any(|(_, value)| value.templates().into_iter().any(secret)) {
+            // Its value is not for this pass to know; a run tells.
+            return;
+        }
         let mut scope = Scope { env: Arc::new(self.world.env.clone()), ..Scope::default() };
         for (name, template) in vars {
             if let Ok(value) = template.render(&scope, &mut |_| {}) {

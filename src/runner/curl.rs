@@ -59,6 +59,13 @@ impl CurlLine<'_> {
     }
 }
 
+/// One word of a command, quoted only where it must be.
+pub fn shell_word(text: &str, redactor: &Redactor) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    let masked = redactor.split(text).iter().any(|piece| matches!(piece, Piece::Masked(_)));
+    if !masked && !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { quote(text, redactor) }
+}
+
 /// Single quotes for text, double quotes around the variables that stand for secrets.
 fn quote(text: &str, redactor: &Redactor) -> String {
     let mut out = String::new();

@@ -16,6 +16,7 @@ use crate::journey::template::{Bound, RenderError};
 use crate::report::{Failure, Reason, StepOutcome};
 use crate::runner::inspect::{SMALL, Selected, Unreadable, json_of, select, text_of};
 use crate::runner::journey::{Run, unrenderable};
+use crate::runner::learn::learn_json;
 use crate::runner::transport::Exchange;
 use crate::secret::is_secret_key;
 
@@ -35,10 +36,9 @@ pub async fn judge(run: &mut Run<'_>, step: &Arc<Step>, seen: Seen<'_>) -> StepO
     if step.asserts_status() {
         learn_operands(run, step);
     }
-    if let Some(failure) = judge_status(run, step, &seen) {
-        // Whatever was made all the same is to be cleaned up.
-        if !run.plan.cleanup.is_empty()
-            && !step.captures.is_empty()
+    if judge_status(run, step, &seen).is_some() {
+        // Whatever was made all the same is to be cleaned up, and what is secret of it is not to be shown.
+        if !step.captures.is_empty()
             && let Ok(body) = Contents::read(step, &seen).await
         {
             for capture in &step.captures {
@@ -47,6 +47,9 @@ pub async fn judge(run: &mut Run<'_>, step: &Arc<Step>, seen: Seen<'_>) -> StepO
                 }
             }
         }
+        learn_body(run, &seen);
+    }
+    if let Some(failure) = judge_status(run, step, &seen) {
         return StepOutcome::Failed(failure);
     }
     let body = match Contents::read(step, &seen).await {
@@ -72,7 +75,12 @@ pub async fn judge(run: &mut Run<'_>, step: &Arc<Step>, seen: Seen<'_>) -> StepO
         let failure = match work {
             Work::Capture => missing.iter().find(|(place, _)| *place == at).map(|(_, failure)| failure.clone()),
             Work::Assert(assertion) => match judge_assertion(run, assertion, &body, &seen) {
-                Ok(failure) => failure,
+                Ok(None) => None,
+                Ok(Some(_)) => {
+                    // Told again, now that what the body calls a token is known for one.
+                    learn_body(run, &seen);
+                    judge_assertion(run, assertion, &body, &seen).ok().flatten()
+                }
                 // An operand without a value: its capture is missing, which is told where that stands.
                 Err(_) if !missing.is_empty() => None,
                 Err(error) => Some(unrenderable(step, &run.redactor.redact(&error.message))),
@@ -83,6 +91,13 @@ pub async fn judge(run: &mut Run<'_>, step: &Arc<Step>, seen: Seen<'_>) -> StepO
         }
     }
     StepOutcome::Passed
+}
+
+/// A response that will be quoted: fields of a JSON body that are named like secrets are.
+fn learn_body(run: &mut Run<'_>, seen: &Seen<'_>) {
+    if let Ok(json) = json_of(&seen.exchange.body) {
+        learn_json(run, &json);
+    }
 }
 
 /// What assertions compute from secrets must be known before one of them is shown.

@@ -16,12 +16,14 @@ mod curl;
 mod inspect;
 mod journey;
 mod judge;
+mod learn;
 mod resolver;
 mod step;
 mod timing;
 mod tls;
 mod transport;
 
+pub use curl::shell_word;
 #[cfg(test)]
 pub use journey::blank_exchange;
 pub use journey::{Order, Runner, RunnerSettings, Stops};

@@ -18,6 +18,7 @@ use crate::runner::classify::{Blame, Verdict};
 use crate::runner::curl::{CurlBody, CurlLine};
 use crate::runner::journey::{Limit, Run, blank_exchange, unrenderable};
 use crate::runner::judge::{Seen, judge};
+use crate::runner::learn::{learn_by_key, learn_json, learn_text, learn_url};
 use crate::runner::transport::{ACCEPT_ENCODING, Exchange, Request};
 use crate::secret::is_secret_key;
 
@@ -123,7 +124,9 @@ pub async fn run_step(run: &mut Run<'_>, step: &Arc<Step>, limit: Limit) -> Step
     let result = walk.follow(run, step, &prepared).await;
     let mut report = walk.report;
     report.duration = walk.watch.elapsed();
-    report.url = shorten(&run.redactor.redact(walk.url.as_str()), MAX_URL);
+    let mut shown = walk.url.clone();
+    shown.set_fragment(None);
+    report.url = shorten(&run.redactor.redact(shown.as_str()), MAX_URL);
     let outcome = match result {
         Ok(exchange) => {
             let seen = Seen {
@@ -362,10 +365,9 @@ impl Walk {
         let shown = || shorten(&run.redactor.redact(&String::from_utf8_lossy(location.as_bytes())), 120);
         let next = location.to_str().ok().and_then(|l| self.url.join(l).ok());
         let Some(next) = next else {
-            return Err(refuse(
-                "redirect_bad_location",
-                format!("the server redirects to {:?}, which is not an address", shown()),
-            ));
+            // Not shown: what cannot be taken apart cannot be masked.
+            let text = format!("the server redirects to something that is not an address ({} bytes)", location.len());
+            return Err(refuse("redirect_bad_location", text));
         };
         if !matches!(next.scheme(), "http" | "https") {
             return Err(refuse(
@@ -478,7 +480,7 @@ fn prepare(run: &mut Run<'_>, step: &Step) -> Result<Prepared, RenderError> {
         Body::Text(template) => {
             let rendered = template.render(&run.scope)?;
             learn(run, &rendered);
-            body_secret = rendered.secret;
+            body_secret = learn_text(run, &rendered.text) || rendered.secret;
             PreparedBody::Text(rendered.text)
         }
     };
@@ -501,52 +503,6 @@ fn learn(run: &mut Run<'_>, rendered: &Rendered) {
     for (mask, text) in &rendered.derived {
         run.redactor.learn(mask, text);
     }
-}
-
-/// What an address gives away: its password, and query fields named like secrets.
-fn learn_url(run: &mut Run<'_>, url: &Url) {
-    if let Some(password) = url.password() {
-        run.redactor.learn("URL_PASSWORD", password);
-    }
-    for (name, value) in url.query_pairs() {
-        learn_by_key(run, &name, &value);
-    }
-}
-
-/// A field named like a password or token is a secret wherever its value came from.
-fn learn_by_key(run: &mut Run<'_>, name: &str, value: &str) {
-    if is_secret_key(name) {
-        // What a shell can name.
-        let mask: String =
-            name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
-        // The scheme of an Authorization header is no secret, and its parameter stands alone elsewhere.
-        let value =
-            value.split_once(' ').filter(|_| name.eq_ignore_ascii_case("authorization")).map_or(value, |(_, v)| v);
-        run.redactor.learn(&mask, value);
-    }
-}
-
-/// The same for every field of a JSON body; whether there was one.
-fn learn_json(run: &mut Run<'_>, value: &serde_json::Value) -> bool {
-    let mut found = false;
-    match value {
-        serde_json::Value::Object(map) => {
-            for (name, value) in map {
-                if let Some(text) = value.as_str().filter(|_| is_secret_key(name)) {
-                    learn_by_key(run, name, text);
-                    found = true;
-                }
-                found |= learn_json(run, value);
-            }
-        }
-        serde_json::Value::Array(items) => {
-            for item in items {
-                found |= learn_json(run, item);
-            }
-        }
-        _ => {}
-    }
-    found
 }
 
 fn text_of(run: &mut Run<'_>, template: &Template) -> Result<String, RenderError> {

@@ -124,7 +124,7 @@ pub struct Session {
     max_body: u64,
     /// Local ends of the connections used so far: how a reused one is recognised.
     local_addrs: BTreeSet<SocketAddr>,
-    /// Hosts that answered before.
+    /// Origins that answered before and did not say that they hang up.
     hosts: BTreeSet<String>,
     /// The request under way is to one of them.
     kept: bool,
@@ -155,7 +155,13 @@ impl Session {
             }
         };
         self.marks.set(Mark::Answered);
-        self.hosts.insert(origin);
+        let closes =
+            head.headers().get(http::header::CONNECTION).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"close"));
+        if closes {
+            self.hosts.remove(&origin);
+        } else {
+            self.hosts.insert(origin);
+        }
         let info = head.extensions().get::<HttpInfo>();
         let reused = info.is_some_and(|info| !self.local_addrs.insert(info.local_addr()));
         let remote_addr = head.remote_addr();

@@ -111,10 +111,10 @@ impl Agenda {
                     *self.per_host.entry(Arc::clone(&item.host)).or_default() += 1;
                 }
                 running |= entry.running;
+                // Waiting or due already: a reload loses no run.
+                waiting_since = entry.waiting_since;
                 if entry.item.timetable == item.timetable {
-                    // Due already or waiting: a reload loses no run.
                     next = entry.next;
-                    waiting_since = entry.waiting_since;
                 }
             }
             self.due.extend(next.map(|next| (next, item.key.clone())));

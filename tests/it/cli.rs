@@ -143,3 +143,39 @@ async fn ids_variants_vars_and_until_select_what_runs() {
     let unknown = run(dir.path(), &["run", "bux"], &env).await;
     assert!(unknown.code == 2 && unknown.stderr.contains("did you mean `buy`?"), "{unknown:?}");
 }
+
+/// The rerun line, pasted into a shell, does the same again; and gives no password away.
+#[tokio::test]
+async fn the_rerun_line_runs_again_with_everything_that_was_given() {
+    let target = Target::start(Act::Reply(response("404 Not Found", &[], ""))).await;
+    let journey = "base_url = \"http://127.0.0.1:9\"\n[vars]\nword = \"x\"\npassword = \"y\"\n[[steps]]\nid = \"s\"\nrequest = \"GET /\"\nquery = { q = \"{{ word }}\", p = \"{{ password }}\" }\n";
+    let dir = folder(&[("my journeys/a.toml", journey), ("my config.toml", "journeys = [\"my journeys/*.toml\"]\n")]);
+    let base = target.url.replace("http://", "http://me:planted-pw@");
+    let args = [
+        "run",
+        "--config",
+        "my config.toml",
+        "a",
+        "--base-url",
+        &base,
+        "--var",
+        "word=it's $HOME",
+        "--var",
+        "password=planted-pw2",
+    ];
+    let finished = run(dir.path(), &args, &[]).await;
+    assert_eq!(finished.code, 1, "{finished:?}");
+    assert!(!finished.stdout.contains("planted-pw"), "{}", finished.stdout);
+    let rerun = finished.stdout.lines().find_map(|l| l.trim().strip_prefix("rerun")).unwrap().trim();
+    let script = rerun.replacen("journeyd", env!("CARGO_BIN_EXE_journeyd"), 1);
+    let mut command = tokio::process::Command::new("bash");
+    command
+        .args(["-c", &script])
+        .current_dir(dir.path())
+        .env("URL_PASSWORD", "planted-pw")
+        .env("PASSWORD", "planted-pw2");
+    let again = Finished::from(command.output().await.unwrap());
+    assert_eq!(again.code, 1, "{script}: {again:?}");
+    let asked: Vec<String> = target.requests().iter().map(|r| r.lines().next().unwrap().to_owned()).collect();
+    assert!(asked.len() == 2 && asked[0] == asked[1], "{script}: {asked:?}");
+}
