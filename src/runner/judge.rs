@@ -168,8 +168,10 @@ fn first_words(run: &Run<'_>, seen: &Seen<'_>) -> Option<String> {
         }
         rest = &rest[start..];
         let lower = rest.get(..8).unwrap_or(rest).to_ascii_lowercase();
-        if lower.starts_with("<style") || lower.starts_with("<script") {
-            skip = Some(if lower.starts_with("<style") { "</style" } else { "</script" });
+        // What a reader of the page does not read, or reads again in its heading.
+        const UNREAD: [(&str, &str); 3] = [("<style", "</style"), ("<script", "</script"), ("<title", "</title")];
+        if let Some((_, end)) = UNREAD.iter().find(|(start, _)| lower.starts_with(start)) {
+            skip = Some(end);
         } else if skip.is_some_and(|end| lower.starts_with(end.get(..8).unwrap_or(end))) {
             skip = None;
         }
@@ -183,7 +185,7 @@ fn first_words(run: &Run<'_>, seen: &Seen<'_>) -> Option<String> {
     }
     let words = out.split_whitespace().collect::<Vec<_>>().join(" ");
     let words: String = words.chars().filter(|c| !c.is_control()).collect();
-    (!words.is_empty()).then(|| format!("{:?}", shorten(&words, 160)))
+    (!words.is_empty()).then(|| format!("{:?}", shorten(&words, 200)))
 }
 
 /// What the step's captures and assertions need from the body, read once.
