@@ -275,13 +275,7 @@ impl Run<'_> {
                 reports.push(StepReport::without_request(step.id.clone(), StepOutcome::Failed(failure)));
                 continue;
             }
-            let began = self.started.elapsed();
-            let end = tokio::select! {
-                biased;
-                () = stop_token.cancelled() => StepEnd::cancelled(),
-                end = run_step(self, step, limit) => end,
-            };
-            let report = end.into_report(step, began, self.started.elapsed());
+            let report = self.attempt(step, limit, stop_token).await;
             stop = match &report.outcome {
                 StepOutcome::Failed(failure) => Some(Stop::Failed(failure.reason)),
                 StepOutcome::Errored { fault, .. } => Some(Stop::Errored(*fault)),
@@ -293,6 +287,17 @@ impl Run<'_> {
             }
         }
         (reports, stop)
+    }
+
+    /// Runs one step unless, or until, it is told to stop.
+    async fn attempt(&mut self, step: &Arc<Step>, limit: Limit, stop_token: &CancellationToken) -> StepReport {
+        let began = self.started.elapsed();
+        let end = tokio::select! {
+            biased;
+            () = stop_token.cancelled() => StepEnd::cancelled(),
+            end = run_step(self, step, limit) => end,
+        };
+        end.into_report(step, began)
     }
 
     /// Cleanup runs whatever happened, each step once what it names exists, within a limit of its own.
@@ -309,13 +314,7 @@ impl Run<'_> {
                 reports.push(StepReport::without_request(step.id.clone(), StepOutcome::NotNeeded));
                 continue;
             }
-            let began = self.started.elapsed();
-            let end = tokio::select! {
-                biased;
-                () = stop_token.cancelled() => StepEnd::cancelled(),
-                end = run_step(self, step, limit) => end,
-            };
-            reports.push(end.into_report(step, began, self.started.elapsed()));
+            reports.push(self.attempt(step, limit, stop_token).await);
         }
         reports
     }

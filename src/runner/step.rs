@@ -55,7 +55,7 @@ impl StepEnd {
         Self { outcome: StepOutcome::Errored { fault: Fault::Shutdown, detail }, exchange: None }
     }
 
-    pub fn into_report(self, step: &Step, began: Duration, _ended: Duration) -> StepReport {
+    pub fn into_report(self, step: &Step, began: Duration) -> StepReport {
         let exchange = self.exchange.map(|exchange| ExchangeReport { started_after: began, ..exchange });
         StepReport { id: step.id.clone(), outcome: self.outcome, exchange }
     }
