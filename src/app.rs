@@ -1,33 +1,43 @@
 //! The whole daemon, in process: the only place that builds and joins tasks.
 //!
-//! Start order: metrics, pipeline, driver, server; ready once the listener is bound. Stop order is the reverse
-//! of the flow: no new runs, steps cancelled, cleanup within its budget, reports drained, server last.
+//! Start order: metrics, pipeline, driver, server; ready once the store is open and the listener bound. Stop order is
+//! the reverse of the flow: no new runs, steps cancelled, cleanup within its budget, reports drained and committed,
+//! messages flushed, server last.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clock::{Timestamp, now};
+use crate::clock::{Beat, Timestamp, now};
 use crate::config::Config;
 use crate::ids::JourneyKey;
 use crate::journey::{Journey, Plan};
-use crate::metrics::Metrics;
-use crate::pipeline::{Input, Pipeline, QUEUE};
+use crate::metrics::{Metrics, StoreOp};
+use crate::notify::outbox::Sender;
+use crate::pipeline::judge::{Judge, JudgeSettings};
+use crate::pipeline::{Input, Parts, Pipeline, QUEUE};
 use crate::report::MissedReason;
 use crate::runner::{Order, Runner, RunnerSettings, Stops};
 use crate::schedule::agenda::{Agenda, Item};
 use crate::schedule::driver::{Command, Hands, drive};
-use crate::web::{Health, listener, router};
+use crate::store::{Keep, Restored, Store};
+use crate::web::{Health, Shared, listener, router};
+
+/// For the last commits and messages.
+const DRAIN: Duration = Duration::from_secs(8);
+/// How often the store forgets what may go: each round takes a bounded slice.
+const RETENTION_EVERY: Duration = Duration::from_secs(10);
 
 /// What runs look up when they start; a reload replaces it as a whole.
 struct Current {
     settings: RunnerSettings,
+    keep: Keep,
     plans: HashMap<JourneyKey, (Arc<Journey>, Arc<Plan>)>,
 }
 
@@ -36,7 +46,7 @@ impl Current {
         let plans = config.journeys.iter().flat_map(|journey| {
             journey.plans.iter().map(|plan| (plan.key.clone(), (Arc::clone(journey), Arc::clone(plan))))
         });
-        Self { settings: config.runner.clone(), plans: plans.collect() }
+        Self { settings: config.runner.clone(), keep: config.store.keep, plans: plans.collect() }
     }
 }
 
@@ -49,19 +59,44 @@ pub struct App {
     stop_driver: CancellationToken,
     stop_server: CancellationToken,
     runs: TaskTracker,
+    inputs: mpsc::Sender<Input>,
+    beats: Beats,
     driver: JoinHandle<()>,
     pipeline: JoinHandle<()>,
+    retention: JoinHandle<()>,
     server: JoinHandle<()>,
 }
 
+/// Signs of life, for a watchdog.
+#[derive(Clone)]
+pub struct Beats {
+    pub scheduler: Beat,
+    pub writer: Beat,
+}
+
+/// What an app is made of besides its configuration.
+pub struct AppParts {
+    pub runner: Runner,
+    /// Bound already, so that a taken port is the caller's to report.
+    pub listener: TcpListener,
+    /// Open already, so that a store in use is the caller's to report.
+    pub store: (Store, Restored),
+    pub sender: Sender,
+    pub watcher: Option<mpsc::Sender<Input>>,
+}
+
+fn judge_settings(config: &Config) -> JudgeSettings {
+    JudgeSettings {
+        location: config.runner.location.clone(),
+        journeys: config.journeys.clone(),
+        notify: config.notify.clone(),
+    }
+}
+
 impl App {
-    /// Starts everything. `listener` is bound already, so that a taken port is the caller's to report.
-    pub async fn start(
-        config: &Config,
-        runner: Runner,
-        listener: TcpListener,
-        watcher: Option<mpsc::Sender<Input>>,
-    ) -> Self {
+    /// Starts everything.
+    pub async fn start(config: &Config, parts: AppParts) -> Self {
+        let AppParts { runner, listener, store: (store, restored), sender, watcher } = parts;
         crate::secret::install_for_sinks(config.runner.redactor.clone());
         let metrics = Metrics::new(config.metrics);
         metrics.configure(&config.journeys, &config.runner.location, config.metrics, now());
@@ -69,9 +104,16 @@ impl App {
         let current = Arc::new(RwLock::new(Arc::new(Current::of(config))));
         let stops = Stops::default();
         let runs = TaskTracker::new();
+        let beats = Beats { scheduler: Beat::default(), writer: store.beat() };
 
-        let (reports, inputs) = mpsc::channel(QUEUE);
-        let pipeline = tokio::spawn(Pipeline::new(metrics.clone(), watcher).run(inputs));
+        let last = restored.journeys.iter().map(|(key, (due, _))| (key.clone(), *due)).collect();
+        let (inputs, received) = mpsc::channel(QUEUE);
+        let (shown, incidents) = watch::channel(Arc::default());
+        let store = Arc::new(store);
+        let (judge, first) = Judge::new(judge_settings(config), restored, now());
+        let parts = Parts { store: Arc::clone(&store), sender, metrics: metrics.clone(), watcher, shown };
+        let pipeline = tokio::spawn(Pipeline::new(judge, parts).run(first, received));
+        let retention = tokio::spawn(retain(store, Arc::clone(&current), metrics.clone()));
 
         let (commands, received) = mpsc::channel(QUEUE);
         let hands = AppHands {
@@ -80,14 +122,15 @@ impl App {
             runner,
             stops: stops.clone(),
             runs: runs.clone(),
-            reports,
+            reports: inputs.clone(),
             commands: commands.clone(),
+            beat: beats.scheduler.clone(),
         };
         let stop_driver = CancellationToken::new();
         let driver = tokio::spawn(drive(Agenda::new(config.limits), received, hands, stop_driver.clone()));
         let stop_server = CancellationToken::new();
-        let server =
-            tokio::spawn(listener::serve(listener, router(metrics.clone(), Arc::clone(&health)), stop_server.clone()));
+        let shared = Shared { metrics: metrics.clone(), health: Arc::clone(&health), incidents };
+        let server = tokio::spawn(listener::serve(listener, router(shared), stop_server.clone()));
 
         let app = Self {
             metrics,
@@ -98,17 +141,24 @@ impl App {
             stop_driver,
             stop_server,
             runs,
+            inputs,
+            beats,
             driver,
             pipeline,
+            retention,
             server,
         };
-        app.schedule(config).await;
+        app.schedule(config, last).await;
         app.health.set_ready();
         app
     }
 
-    async fn schedule(&self, config: &Config) {
-        let command = Command::Replace { items: items(config), limits: config.limits };
+    pub fn beats(&self) -> Beats {
+        self.beats.clone()
+    }
+
+    async fn schedule(&self, config: &Config, last: BTreeMap<JourneyKey, Timestamp>) {
+        let command = Command::Replace { items: items(config), limits: config.limits, last };
         if self.commands.send(command).await.is_err() {
             tracing::error!("the scheduler is gone; nothing will run. This is a bug, please report it.");
         }
@@ -119,7 +169,10 @@ impl App {
         crate::secret::install_for_sinks(config.runner.redactor.clone());
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Current::of(config));
         self.metrics.configure(&config.journeys, &config.runner.location, config.metrics, now());
-        self.schedule(config).await;
+        if self.inputs.send(Input::Configure(Box::new(judge_settings(config)))).await.is_err() {
+            tracing::error!("the pipeline is gone; nothing is judged. This is a bug, please report it.");
+        }
+        self.schedule(config, BTreeMap::new()).await;
     }
 
     pub fn reload_failed(&self) {
@@ -141,10 +194,29 @@ impl App {
             self.stops.cleanup.cancel();
             let _ = tokio::time::timeout(Duration::from_secs(1), self.runs.wait()).await;
         }
-        // The driver's hands held the last sender besides the runs.
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.pipeline).await;
+        // The driver's hands held the last sender besides this one and the runs'.
+        drop(self.inputs);
+        self.retention.abort();
+        if tokio::time::timeout(DRAIN, self.pipeline).await.is_err() {
+            tracing::warn!("what was decided last may not be in the store: it did not answer in time.");
+        }
         self.stop_server.cancel();
         let _ = self.server.await;
+    }
+}
+
+/// Keeps the store within its bounds.
+async fn retain(store: Arc<Store>, current: Arc<RwLock<Arc<Current>>>, metrics: Metrics) {
+    loop {
+        let keep = current.read().unwrap_or_else(PoisonError::into_inner).keep;
+        match store.retain(keep, now()).await {
+            Ok(size) => metrics.store_size(size),
+            Err(error) => {
+                metrics.store_error(StoreOp::Retention);
+                tracing::debug!(%error, "the store could not be tidied.");
+            }
+        }
+        tokio::time::sleep(RETENTION_EVERY).await;
     }
 }
 
@@ -169,6 +241,7 @@ struct AppHands {
     runs: TaskTracker,
     reports: mpsc::Sender<Input>,
     commands: mpsc::Sender<Command>,
+    beat: Beat,
 }
 
 impl Hands for AppHands {
@@ -182,7 +255,7 @@ impl Hands for AppHands {
             if let Some((journey, plan)) = current.plans.get(&key).cloned() {
                 let order = Order { journey, plan, scheduled_at, until: None };
                 let report = runner.run(&current.settings, &order, &stops).await;
-                let _ = reports.send(Input::Report(Box::new(report))).await;
+                let _ = reports.send(Input::Report(Arc::new(report))).await;
             }
             let _ = commands.send(Command::Finished(key)).await;
         });
@@ -203,5 +276,6 @@ impl Hands for AppHands {
 
     fn ticked(&mut self, at: Timestamp, running: usize) {
         self.metrics.ticked(at, running);
+        self.beat.mark();
     }
 }

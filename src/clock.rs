@@ -5,10 +5,12 @@
 
 use std::fmt;
 use std::ops::{Add, Sub};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A wall-clock instant, in microseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -75,6 +77,14 @@ impl Serialize for Timestamp {
     }
 }
 
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let time = DateTime::parse_from_rfc3339(&text).map_err(serde::de::Error::custom)?;
+        Ok(time.with_timezone(&Utc).into())
+    }
+}
+
 /// The wall clock, now.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
 pub fn now() -> Timestamp {
@@ -98,6 +108,30 @@ impl Stopwatch {
     /// The moment `after` the start, for timers.
     pub fn deadline(self, after: Duration) -> tokio::time::Instant {
         tokio::time::Instant::from_std(self.0 + after)
+    }
+}
+
+/// When something last showed that it lives, on the monotonic clock; for watchdogs.
+#[derive(Clone, Debug)]
+pub struct Beat {
+    began: Stopwatch,
+    last: Arc<AtomicU64>,
+}
+
+impl Default for Beat {
+    fn default() -> Self {
+        Self { began: Stopwatch::start(), last: Arc::default() }
+    }
+}
+
+impl Beat {
+    pub fn mark(&self) {
+        self.last.store(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How long ago that was.
+    pub fn age(&self) -> Duration {
+        self.began.elapsed().saturating_sub(Duration::from_millis(self.last.load(Ordering::Relaxed)))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What every id looks like, for messages.
 pub const ID_RULE: &str =
@@ -69,6 +69,13 @@ macro_rules! id_type {
                 serializer.serialize_str(&self.0)
             }
         }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                Self::new(&text).ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not an id")))
+            }
+        }
     };
 }
 
@@ -85,8 +92,24 @@ id_type!(
     StepId
 );
 
+id_type!(
+    /// An alert rule, unique within its journey.
+    RuleId
+);
+impl RuleId {
+    /// The built-in rule of every journey.
+    pub fn down() -> Self {
+        Self("down".into())
+    }
+}
+
+id_type!(
+    /// A named destination of messages.
+    ReceiverId
+);
+
 /// What is scheduled, measured and alerted on: a journey, or one of its variants.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct JourneyKey {
     pub journey: JourneyId,
     pub variant: Option<VariantId>,
@@ -96,6 +119,14 @@ impl JourneyKey {
     /// The value of the `variant` label: empty without variants.
     pub fn variant_label(&self) -> &str {
         self.variant.as_ref().map_or("", VariantId::as_str)
+    }
+}
+
+impl JourneyKey {
+    /// From the two labels, as the store keeps them.
+    pub fn from_labels(journey: &str, variant: &str) -> Option<Self> {
+        let variant = if variant.is_empty() { None } else { Some(VariantId::new(variant)?) };
+        Some(Self { journey: JourneyId::new(journey)?, variant })
     }
 }
 

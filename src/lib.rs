@@ -30,6 +30,7 @@ mod clock;
 mod diag;
 mod document;
 mod entropy;
+mod failpoint;
 mod ids;
 mod quantity;
 mod secret;
@@ -39,13 +40,18 @@ mod timetable;
 mod journey;
 mod report;
 
-// When.
+// When to run; what the results mean; whom to tell.
+mod alert;
+mod incident;
+mod notify;
 mod schedule;
+mod slo;
 
-// Doing it, showing it.
+// Doing it, keeping it, showing it.
 mod demo;
 mod metrics;
 mod runner;
+mod store;
 mod web;
 
 // From files.

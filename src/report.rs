@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::ids::{JourneyKey, StepId};
@@ -31,6 +31,46 @@ pub struct RunReport {
 }
 
 impl RunReport {
+    /// When its last step ended.
+    pub fn ended_at(&self) -> Timestamp {
+        self.started_at + self.duration
+    }
+
+    /// What failed, for whoever is told of it; `None` unless the run failed at a step.
+    pub fn failure_facts(&self) -> Option<FailureFacts> {
+        let culprit = self.culprit()?;
+        let StepOutcome::Failed(failure) = &culprit.outcome else { return None };
+        if !matches!(self.outcome, Outcome::Failed(_)) {
+            return None;
+        }
+        let exchange = culprit.exchange.as_ref();
+        let with = |wanted: fn(&StepOutcome) -> bool| {
+            self.steps.iter().filter(|s| wanted(&s.outcome)).map(|s| s.id.clone()).collect()
+        };
+        Some(FailureFacts {
+            at: self.started_at,
+            step: culprit.id.clone(),
+            failure: StoredFailure {
+                reason: failure.reason,
+                kind: failure.kind.to_owned(),
+                subject: failure.subject.clone(),
+                expected: failure.expected.clone(),
+                got: failure.got.clone(),
+                place: failure.place.clone(),
+            },
+            status: exchange.and_then(|e| e.status),
+            method: exchange.map_or_else(String::new, |e| e.method.clone()),
+            url: exchange.map_or_else(String::new, |e| e.url.clone()),
+            run_id: self.run_id.clone(),
+            request_id: exchange.map_or_else(String::new, |e| e.request_id.clone()),
+            trace_id: self.trace_id.clone(),
+            response_ids: exchange.map_or_else(Vec::new, |e| e.response_ids.clone()),
+            curl: exchange.and_then(|e| e.curl.clone()),
+            passed: with(|o| *o == StepOutcome::Passed),
+            blocked: with(|o| *o == StepOutcome::Blocked),
+        })
+    }
+
     /// The step that decided the outcome, if it did not pass.
     pub fn culprit(&self) -> Option<&StepReport> {
         self.steps.iter().find(|s| matches!(s.outcome, StepOutcome::Failed(_) | StepOutcome::Errored { .. }))
@@ -90,6 +130,64 @@ impl StepReport {
     pub fn without_request(id: StepId, outcome: StepOutcome) -> Self {
         Self { id, outcome, exchange: None }
     }
+}
+
+/// What a journey's gauges show, so that they are there again after a restart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LastResult {
+    pub up: Option<bool>,
+    pub last_run: Option<Timestamp>,
+    pub last_success: Option<Timestamp>,
+    pub last_duration: Option<Duration>,
+}
+
+impl LastResult {
+    /// What it is after a run. Errored runs say nothing of the target.
+    pub fn after(self, report: &RunReport) -> Self {
+        let ended = Some(report.ended_at());
+        match report.outcome {
+            Outcome::Errored(_) => self,
+            Outcome::Passed => {
+                Self { up: Some(true), last_run: ended, last_success: ended, last_duration: Some(report.duration) }
+            }
+            Outcome::Failed(_) => {
+                Self { up: Some(false), last_run: ended, last_duration: Some(report.duration), ..self }
+            }
+        }
+    }
+}
+
+/// What is kept and told of a failed run: enough to look it up and to repeat it. Redacted like the report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureFacts {
+    /// When the run started.
+    pub at: Timestamp,
+    pub step: StepId,
+    #[serde(flatten)]
+    pub failure: StoredFailure,
+    pub status: Option<u16>,
+    pub method: String,
+    pub url: String,
+    pub run_id: String,
+    pub request_id: String,
+    pub trace_id: String,
+    pub response_ids: Vec<(String, String)>,
+    pub curl: Option<String>,
+    /// Steps that passed before the one that failed.
+    pub passed: Vec<StepId>,
+    /// Steps after it.
+    pub blocked: Vec<StepId>,
+}
+
+/// A [`Failure`] as it is read back from the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredFailure {
+    pub reason: Reason,
+    pub kind: String,
+    pub subject: String,
+    pub expected: String,
+    pub got: String,
+    pub place: String,
 }
 
 /// What a step sent and what came back.
@@ -179,13 +277,29 @@ macro_rules! words {
             }
         }
 
+        impl $name {
+            /// The word's meaning; `None` for any other word.
+            #[allow(dead_code, reason = "not every set is read back")]
+            pub fn parse(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|word| word.as_str() == text)
+            }
+        }
+
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str(self.as_str())
             }
         }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'_, str> as serde::Deserialize>::deserialize(deserializer)?;
+                Self::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("unknown word `{text}`")))
+            }
+        }
     };
 }
+pub(crate) use words;
 
 words!(
     /// Why a step failed: the metric label, closed.

@@ -61,6 +61,7 @@ impl Board {
             "{bold}journeyd demo{bold:#}: a small shop on this machine, and its journeys every 3 s.\n\n\
              \x20 shop     {shop}/\n\
              \x20 faults   {shop}/faults   break something here\n\
+             \x20 chat     {shop}/chat     what a channel would be told\n\
              \x20 metrics  {daemon}/metrics\n\
              \x20 health   {daemon}/-/ready\n\n\
              Ctrl-C stops.\n\n"
@@ -75,6 +76,7 @@ impl Board {
                 (&report.key, mark, style, show_duration(report.duration), state)
             }
             Input::Missed { key, reason, .. } => (key, '·', DIM, String::new(), format!("missed: {reason}")),
+            Input::Configure(_) => return Ok(()),
         };
         if self.live {
             if let Some(row) = self.rows.get_mut(key) {

@@ -11,16 +11,21 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
+use crate::app::{App, AppParts};
 use crate::cli::board::{Board, Links};
-use crate::cli::{DemoArgs, Exit, own_fault, tell, tell_load_error};
+use crate::cli::{DemoArgs, Exit, own_fault, sender, tell, tell_load_error, temporary_store};
 use crate::config::files::Files;
-use crate::config::{Request, load};
+use crate::config::{Config, Request, load};
 use crate::demo;
 use crate::diag::Gravity;
+use crate::ids::ReceiverId;
+use crate::notify::route::{Pace, Route};
+use crate::notify::{Dialect, NotifySettings, Receiver};
 use crate::runner::Runner;
+use crate::secret::Secret;
 
 const EVERY: Duration = Duration::from_secs(3);
+const GROUP_WAIT: Duration = Duration::from_secs(1);
 /// Cleanup's share of the five seconds in which a demo ends.
 const CLEANUP: Duration = Duration::from_secs(3);
 const METRICS_PORT: u16 = 15769;
@@ -34,6 +39,18 @@ static SHIPPED: &[(&str, &str)] = &[
     ("journeys/checkout.toml", include_str!("../../journeys/checkout.toml")),
     ("journeys/shared/login.toml", include_str!("../../journeys/shared/login.toml")),
 ];
+
+/// The shop has a page that shows what a chat would: alerts go there, soon enough to be waited for.
+fn tell_the_demo_chat(config: &mut Config, shop: SocketAddr) {
+    let Some(id) = ReceiverId::new("demo-chat") else { return };
+    let url = Secret::new(&format!("http://{shop}{}", demo::CHAT_HOOK));
+    let receiver = Receiver { dialect: Dialect::Slack, url, signing_key: None };
+    let pace = Pace { group_wait: GROUP_WAIT, ..Pace::default() };
+    config.notify = NotifySettings {
+        receivers: BTreeMap::from([(id.clone(), receiver)]),
+        routes: vec![Route { matches: Vec::new(), to: vec![id], and_on: false, pace }],
+    };
+}
 
 pub async fn demo(args: DemoArgs) -> Exit {
     let bound = async {
@@ -61,7 +78,8 @@ pub async fn demo(args: DemoArgs) -> Exit {
         Err(error) => return tell_load_error(&error),
     };
     tell(&loaded.findings);
-    let Some(config) = loaded.config else { return Exit::Usage };
+    let Some(mut config) = loaded.config else { return Exit::Usage };
+    tell_the_demo_chat(&mut config, shop_addr);
     let runner = match Runner::new() {
         Ok(runner) => runner,
         Err(error) => return own_fault(&error.to_string()),
@@ -74,7 +92,13 @@ pub async fn demo(args: DemoArgs) -> Exit {
     let stop_shop = CancellationToken::new();
     let shop = tokio::spawn(demo::serve(shop_listener, stop_shop.clone()));
     let (events, mut watched) = mpsc::channel(256);
-    let app = App::start(&config, runner, listener, Some(events)).await;
+    let parts = temporary_store(config.store.keep).and_then(|store| Ok((store, sender(&runner)?)));
+    // The folder lives as long as this does.
+    let ((_temporary, store), sender) = match parts {
+        Ok(parts) => parts,
+        Err(error) => return own_fault(&error),
+    };
+    let app = App::start(&config, AppParts { runner, listener, store, sender, watcher: Some(events) }).await;
     let links = Links { shop: format!("http://{shop_addr}"), daemon: format!("http://{metrics_addr}") };
     let mut board = Board::new(links, &config.journeys);
     let mut watching = board.open();

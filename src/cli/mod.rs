@@ -3,8 +3,10 @@
 mod board;
 mod check;
 mod demo;
+mod notify;
 mod run;
 mod serve;
+mod service;
 mod waterfall;
 
 use std::collections::BTreeMap;
@@ -18,6 +20,9 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::files::{Files, environment};
 use crate::config::{LoadError, Request};
 use crate::diag::{Diagnostic, Gravity, render_all};
+use crate::notify::outbox::Sender;
+use crate::runner::Runner;
+use crate::store::{Restored, Store, StoreSettings};
 use crate::telemetry::{LogFormat, LogLevel};
 
 /// Walks the paths that a site's users walk, on a schedule, and says what broke.
@@ -46,6 +51,26 @@ enum Command {
     Check(CheckArgs),
     /// Runs journeys once, now, and shows what happened.
     Run(RunArgs),
+    /// Receivers of messages.
+    Notify {
+        #[command(subcommand)]
+        command: NotifyCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum NotifyCommand {
+    /// Sends one harmless message to a receiver of the configuration and says what became of it.
+    Test(NotifyTestArgs),
+}
+
+#[derive(Args)]
+struct NotifyTestArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// The receiver: NAME of [receivers.NAME].
+    #[arg(value_name = "RECEIVER")]
+    receiver: String,
 }
 
 #[derive(Args)]
@@ -72,6 +97,9 @@ struct ServeArgs {
     /// Listens here instead of at `server.listen`.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
+    /// Tries everything without traces: the store is temporary, messages go to the log instead of their receivers.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Args)]
@@ -128,15 +156,20 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let quiet = match cli.command {
         Command::Demo(_) => LogLevel::Error,
-        Command::Run(_) => LogLevel::Warn,
+        Command::Run(_) | Command::Notify { .. } => LogLevel::Warn,
         Command::Serve(_) | Command::Check(_) => LogLevel::Info,
     };
+    #[cfg(debug_assertions)]
+    if let Some(place) = environment().get("JOURNEYD_CRASH_AT") {
+        crate::failpoint::arm(place);
+    }
     crate::telemetry::init(cli.log_level.unwrap_or(quiet), cli.log_format);
     let exit = match cli.command {
         Command::Check(args) => check::check(&args),
         Command::Demo(args) => in_runtime(demo::demo(args)),
         Command::Serve(args) => in_runtime(serve::serve(args)),
         Command::Run(args) => in_runtime(run::run(args)),
+        Command::Notify { command: NotifyCommand::Test(args) } => in_runtime(notify::test(args)),
     };
     ExitCode::from(exit as u8)
 }
@@ -202,6 +235,21 @@ fn disk_request(config: Option<PathBuf>, unset: Gravity) -> Request<'static> {
         base_url: None,
         every: None,
     }
+}
+
+/// A store in a folder that goes away with the process.
+fn temporary_store(keep: crate::store::Keep) -> Result<(tempfile::TempDir, (Store, Restored)), String> {
+    let dir =
+        tempfile::Builder::new().prefix("journeyd-").tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
+    let settings = StoreSettings { dir: dir.path().join("data"), keep };
+    let store = Store::open(&settings).map_err(|e| format!("cannot open a store in {}: {e}", dir.path().display()))?;
+    Ok((dir, store))
+}
+
+/// The sender of messages, with what runs use.
+fn sender(runner: &Runner) -> Result<Sender, String> {
+    let (tls, resolver) = runner.client_parts();
+    Sender::new(tls, resolver).map_err(|error| format!("cannot set up the sender of messages: {error}"))
 }
 
 const NO_CONFIG: &str = "there is no configuration: neither config/journeyd.toml here nor /etc/journeyd/journeyd.toml.\n\

@@ -1,15 +1,21 @@
 //! `journeyd serve`: the daemon.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::app::App;
-use crate::cli::{Exit, NO_CONFIG, ServeArgs, disk_request, own_fault, say, tell, tell_load_error};
+use crate::app::{App, AppParts};
+use crate::cli::{
+    Exit, NO_CONFIG, ServeArgs, disk_request, own_fault, say, sender, service, tell, tell_load_error, temporary_store,
+};
 use crate::config::{self, Config, LoadError, load};
 use crate::diag::{Gravity, render_all};
+use crate::notify::outbox::Sender;
 use crate::runner::Runner;
+use crate::store::{Restored, Store};
 
 /// What all cleanup shares at shutdown.
 const CLEANUP: Duration = Duration::from_secs(10);
@@ -52,8 +58,19 @@ pub async fn serve(args: ServeArgs) -> Exit {
         Ok(runner) => runner,
         Err(error) => return own_fault(&error.to_string()),
     };
-    let mut in_force = config.listen;
-    let app = App::start(&config, runner, listener, None).await;
+    // Lives as long as this does.
+    let (_temporary, store, sender) = match parts(&config, args.dry_run, &runner) {
+        Ok(parts) => parts,
+        Err(error) => return own_fault(&error),
+    };
+    let mut in_force = InForce { listen: config.listen, store: config.store.dir.clone() };
+    let app = App::start(&config, AppParts { runner, listener, store, sender, watcher: None }).await;
+    let beats = app.beats();
+    service::watch(move || beats.scheduler.age().max(beats.writer.age()));
+    service::ready(config.journeys.len());
+    if config.notify.receivers.is_empty() {
+        tracing::warn!("no [receivers]: alerts show in the metrics and in this log, and nobody is told.");
+    }
     let plans: usize = config.journeys.iter().filter(|j| j.enabled).map(|j| j.plans.len()).sum();
     tracing::info!(config = %path.display(), journeys = config.journeys.len(), scheduled = plans, "ready. Metrics at http://{address}/metrics");
     if !address.ip().is_loopback() {
@@ -62,6 +79,7 @@ pub async fn serve(args: ServeArgs) -> Exit {
     loop {
         tokio::select! {
             _ = hangup.recv() => {
+                service::reloading();
                 let request = request();
                 // A panic in there is a refused reload, not the end of the daemon.
                 let load = move || load(&request).map(|loaded| {
@@ -70,11 +88,13 @@ pub async fn serve(args: ServeArgs) -> Exit {
                 });
                 let result = tokio::task::spawn_blocking(load).await;
                 reload(&app, result.ok(), &mut in_force).await;
+                service::reloaded();
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
     }
+    service::stopping();
     tracing::info!(
         "stopping: steps are cancelled, cleanup has {} s. A second signal stops at once.",
         CLEANUP.as_secs()
@@ -87,6 +107,29 @@ pub async fn serve(args: ServeArgs) -> Exit {
     Exit::Fine
 }
 
+/// What a reload cannot change.
+struct InForce {
+    listen: SocketAddr,
+    store: PathBuf,
+}
+
+type Opened = (Option<tempfile::TempDir>, (Store, Restored), Sender);
+
+fn parts(config: &Config, dry_run: bool, runner: &Runner) -> Result<Opened, String> {
+    if dry_run {
+        let (dir, store) = temporary_store(config.store.keep)?;
+        return Ok((Some(dir), store, Sender::dry()));
+    }
+    let store = Store::open(&config.store).map_err(|error| {
+        format!(
+            "cannot open the store in {}: {error}\nThe folder is `dir` of [store]; it must be writable, on a local disk, \
+             and this daemon's alone.",
+            config.store.dir.display()
+        )
+    })?;
+    Ok((None, store, sender(runner)?))
+}
+
 type Signals = (tokio::signal::unix::Signal, tokio::signal::unix::Signal, tokio::signal::unix::Signal);
 
 fn signals() -> std::io::Result<Signals> {
@@ -94,18 +137,17 @@ fn signals() -> std::io::Result<Signals> {
 }
 
 /// All or nothing: with any error the old configuration goes on whole.
-async fn reload(
-    app: &App,
-    result: Option<Result<(Option<Config>, String), LoadError>>,
-    in_force: &mut std::net::SocketAddr,
-) {
+async fn reload(app: &App, result: Option<Result<(Option<Config>, String), LoadError>>, in_force: &mut InForce) {
     let problem = match result {
         Some(Ok((Some(config), told))) => {
             if !told.is_empty() {
                 tracing::warn!("the configuration has warnings:\n{told}");
             }
-            if std::mem::replace(in_force, config.listen) != config.listen {
+            if std::mem::replace(&mut in_force.listen, config.listen) != config.listen {
                 tracing::warn!(listen = %config.listen, "server.listen changed; that takes a restart.");
+            }
+            if std::mem::replace(&mut in_force.store, config.store.dir.clone()) != config.store.dir {
+                tracing::warn!(dir = %config.store.dir.display(), "store.dir changed; that takes a restart.");
             }
             app.reload(&config).await;
             tracing::info!(journeys = config.journeys.len(), "reloaded.");

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::files::{Files, fixed_folder, folder, normalise};
 use crate::config::library::FolderLibrary;
+use crate::config::notify::{self, check_routes};
 use crate::config::secrets::{self, Secrets};
 use crate::config::{Config, DEFAULT_LISTEN};
 use crate::diag::{Diagnostic, Findings, Gravity, Place, SourceFile};
@@ -15,10 +17,13 @@ use crate::document::{Source, TableReader, fields};
 use crate::ids::{ID_RULE, JourneyId};
 use crate::journey::Journey;
 use crate::journey::link::{World, link};
+use crate::journey::model::SLO_WINDOW;
 use crate::journey::parse::{Settings, parse_defaults, parse_journey};
 use crate::metrics::{MetricsSettings, series_needed};
+use crate::notify::NotifySettings;
 use crate::runner::RunnerSettings;
 use crate::schedule::agenda::Limits;
+use crate::store::{Keep, StoreSettings};
 
 fields!(config, "the configuration" {
     JOURNEYS: "journeys", "a list of paths or patterns";
@@ -28,7 +33,10 @@ fields!(config, "the configuration" {
     METRICS: "metrics", "a table";
     SECRETS: "secrets", "a table";
     DEFAULTS: "defaults", "a table of journey-level keys";
-} planned { "heartbeat", "hooks", "maintenance", "receivers", "routes", "store" }
+    STORE: "store", "a table";
+    RECEIVERS: "receivers", "a table of receivers";
+    ROUTES: "routes", "[[routes]]";
+} planned { "heartbeat", "hooks", "maintenance" }
 misplaced super::belongs_elsewhere);
 fields!(server, "`[server]`" {
     LISTEN: "listen", "an address such as \"127.0.0.1:15769\"";
@@ -37,6 +45,11 @@ fields!(limits, "`[limits]`" {
     CONCURRENT_RUNS: "concurrent_runs", "a number from 1 to 10000";
     PER_HOST: "per_host", "a number from 1 to 10000";
     BODY: "body", "a size";
+} planned {});
+fields!(store, "`[store]`" {
+    DIR: "dir", "a folder";
+    KEEP_RUNS: "keep_runs", "a duration";
+    MAX_SIZE: "max_size", "a size";
 } planned {});
 fields!(metrics, "`[metrics]`" {
     STEP_HISTOGRAMS: "step_histograms", "a boolean";
@@ -51,6 +64,8 @@ fn belongs_elsewhere(key: &str) -> Option<String> {
 
 /// Bodies above this do not fit a monitor that runs many journeys at once.
 const MOST_BODY: u64 = 64 << 20;
+const KEEP_RUNS: Duration = Duration::from_secs(7 * 24 * 3600);
+const MAX_SIZE: u64 = 2_000_000_000;
 
 /// What to load and how.
 pub struct Request<'a> {
@@ -65,7 +80,7 @@ pub struct Request<'a> {
     pub overrides: BTreeMap<String, String>,
     pub base_url: Option<String>,
     /// `demo` runs everything this often.
-    pub every: Option<std::time::Duration>,
+    pub every: Option<Duration>,
 }
 
 /// The outcome: a configuration unless there are errors, and everything there is to say.
@@ -91,6 +106,8 @@ struct Daemon {
     location: String,
     defaults: Settings,
     secrets: Secrets,
+    notify: NotifySettings,
+    store: StoreSettings,
     /// A journey's file, and the folder that its fragments must stay in.
     journeys: Vec<(PathBuf, PathBuf)>,
 }
@@ -113,6 +130,7 @@ pub fn load(request: &Request<'_>) -> Result<Loaded, LoadError> {
     }
     let journeys = load_journeys(request, &daemon, &findings)?;
     let needed = series_needed(&journeys, daemon.metrics);
+    let told_in = config_file.clone();
     if let Some(file) = config_file.filter(|_| needed > daemon.metrics.max_series) {
         let place = file.text.find("max_series").map_or(0..0, |i| i..i + "max_series".len());
         findings.push(
@@ -129,8 +147,13 @@ pub fn load(request: &Request<'_>) -> Result<Loaded, LoadError> {
                 }),
         );
     }
+    if let Some(file) = &told_in {
+        check_routes(&daemon.notify, &journeys, &daemon.location, file).into_iter().for_each(|d| findings.push(d));
+    }
     let has_errors = findings.has_errors();
-    let redactor = daemon.secrets.redactor();
+    let redactor = daemon.secrets.redactor(&daemon.notify);
+    let windows = journeys.iter().filter_map(|j| j.slo).map(|slo| slo.window);
+    daemon.store.keep.counts = windows.fold(SLO_WINDOW, Duration::max);
     let config = (!has_errors).then(|| Config {
         listen: daemon.listen,
         limits: daemon.limits,
@@ -143,6 +166,8 @@ pub fn load(request: &Request<'_>) -> Result<Loaded, LoadError> {
             redactor,
             max_body: daemon.max_body,
         },
+        notify: daemon.notify,
+        store: daemon.store,
     });
     Ok(Loaded { config, findings: findings.into_sorted() })
 }
@@ -201,8 +226,23 @@ fn read_daemon(file: &Arc<SourceFile>, path: &Path, request: &Request<'_>, findi
         None => Secrets::default(),
     };
     let (limits, max_body) = read_limits(&table);
+    let receivers = table.get(&config::RECEIVERS).and_then(|node| {
+        let inner = node.get_ref().as_table();
+        if inner.is_none() {
+            source.wrong_type(node.span(), "`receivers`", "a table of receivers", node.get_ref());
+        }
+        Some(TableReader { source: source.clone(), table: inner?, span: node.span() })
+    });
+    let names: Vec<String> =
+        receivers.iter().flat_map(|t| t.table.iter().map(|(key, _)| key.get_ref().to_string())).collect();
+    let notify = NotifySettings {
+        receivers: receivers.map(|t| notify::receivers(&t, &secrets, request.unset)).unwrap_or_default(),
+        routes: notify::routes(&table.tables(&config::ROUTES, &notify::ROUTE), &names),
+    };
     let metrics = table.open(&config::METRICS, &metrics::TABLE);
     Daemon {
+        notify,
+        store: read_store(&table, base, &request.env),
         listen: read_listen(&table),
         limits,
         max_body,
@@ -256,6 +296,32 @@ fn read_limits(table: &TableReader<'_, '_, '_>) -> (Limits, u64) {
         t.source.push(t.source.error(t.key_span(&limits::BODY), "`body` is too large", "at most 64MiB"));
     }
     (Limits { concurrent_runs: count(&limits::CONCURRENT_RUNS, 64), per_host: count(&limits::PER_HOST, 8) }, body)
+}
+
+/// Beside the configuration unless it says otherwise, or where systemd wants state to be (`StateDirectory=`).
+fn read_store(table: &TableReader<'_, '_, '_>, base: &Path, env: &BTreeMap<String, String>) -> StoreSettings {
+    let store = table.open(&config::STORE, &store::TABLE);
+    let store = store.as_ref();
+    let own = store.and_then(|t| t.string(&store::DIR)).map(|dir| normalise(&base.join(dir)));
+    let of_systemd = env.get("STATE_DIRECTORY").and_then(|dirs| dirs.split(':').next()).filter(|dir| !dir.is_empty());
+    let hour = Duration::from_secs(3600);
+    StoreSettings {
+        dir: own.or_else(|| of_systemd.map(PathBuf::from)).unwrap_or_else(|| base.join("data")),
+        keep: Keep {
+            runs: store.and_then(|t| t.duration(&store::KEEP_RUNS, hour)).map_or(KEEP_RUNS, toml::Spanned::into_inner),
+            counts: SLO_WINDOW,
+            max_size: store.and_then(|t| read_max_size(t)).unwrap_or(MAX_SIZE),
+        },
+    }
+}
+
+fn read_max_size(table: &TableReader<'_, '_, '_>) -> Option<u64> {
+    let size = table.size(&store::MAX_SIZE)?;
+    if size < 16 << 20 {
+        let span = table.key_span(&store::MAX_SIZE);
+        table.source.push(table.source.error(span, "`max_size` is too small", "expected at least 16MiB"));
+    }
+    Some(size)
 }
 
 fn find_journeys(

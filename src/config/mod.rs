@@ -7,6 +7,7 @@
 pub mod files;
 mod library;
 pub mod load;
+mod notify;
 mod secrets;
 
 use std::net::SocketAddr;
@@ -15,8 +16,10 @@ use std::sync::Arc;
 
 use crate::journey::Journey;
 use crate::metrics::MetricsSettings;
+use crate::notify::NotifySettings;
 use crate::runner::RunnerSettings;
 use crate::schedule::agenda::Limits;
+use crate::store::StoreSettings;
 
 pub use load::{LoadError, Request, is_path, load};
 
@@ -32,6 +35,8 @@ pub struct Config {
     pub metrics: MetricsSettings,
     pub journeys: Vec<Arc<Journey>>,
     pub runner: RunnerSettings,
+    pub notify: NotifySettings,
+    pub store: StoreSettings,
 }
 
 /// The configuration file to use: the one given, else the working directory's, else the system's.

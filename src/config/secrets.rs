@@ -8,6 +8,7 @@ use crate::diag::{Diagnostic, SourceFile};
 use crate::document::{TableReader, fields, in_file_order};
 use crate::ids::is_name;
 use crate::journey::template::NamedSecret;
+use crate::notify::{Dialect, NotifySettings};
 use crate::secret::{MIN_REDACTED_LEN, Redactor, Secret};
 
 fields!(secret, "a secret" {
@@ -28,8 +29,15 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    pub fn redactor(&self) -> Redactor {
-        Redactor::new(self.values.values().map(|s| (s.mask.as_str(), &s.value)))
+    /// Knows every secret, and the chat URLs that stand in the configuration itself.
+    pub fn redactor(&self, notify: &NotifySettings) -> Redactor {
+        let named = notify.receivers.iter().filter(|(_, receiver)| receiver.dialect == Dialect::Slack);
+        let urls: Vec<(String, &Secret)> = named
+            .filter(|(_, receiver)| !self.values.values().any(|secret| secret.value == receiver.url))
+            .map(|(id, receiver)| (format!("{}_URL", id.as_str().replace('-', "_").to_uppercase()), &receiver.url))
+            .collect();
+        let secrets = self.values.values().map(|s| (s.mask.as_str(), &s.value));
+        Redactor::new(secrets.chain(urls.iter().map(|(name, url)| (name.as_str(), *url))))
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! It is a target like any other; journeyd knows nothing of it but its URL. Everything is in memory.
 
+mod chat;
 mod faults;
 mod pages;
 mod shop;
@@ -19,13 +20,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::web::listener::{accept, connection};
 
+/// Where the demo's chat takes messages.
+pub const CHAT_HOOK: &str = "/hooks/chat";
+
 /// Marks a request's connection for a reset: in the request's extensions.
 #[derive(Clone, Default)]
 struct ResetSwitch(Arc<AtomicBool>);
 
 /// Serves the shop until `stop`.
 pub async fn serve(listener: TcpListener, stop: CancellationToken) {
-    let router = shop::router();
+    let router = shop::router().merge(chat::router());
     accept(listener, stop.clone(), move |stream| {
         let switch = ResetSwitch::default();
         let io = TokioIo::new(Resettable { stream, switch: switch.clone() });

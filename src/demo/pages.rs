@@ -32,7 +32,8 @@ pub fn page(title: &str, user: Option<&str>, body: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title} · Demo shop</title>\
          <link rel=\"stylesheet\" href=\"/static/shop.css\"></head>\n<body><nav><a href=\"/\">Demo shop</a> \
-         <a href=\"/search?q=mug\">Mugs</a> <a href=\"/cart\">Cart</a> {account} <a href=\"/faults\">Faults</a></nav>\n\
+         <a href=\"/search?q=mug\">Mugs</a> <a href=\"/cart\">Cart</a> {account} <a href=\"/faults\">Faults</a> \
+         <a href=\"/chat\">Chat</a></nav>\n\
          <main>{body}</main></body></html>\n",
         title = escape(title),
     )

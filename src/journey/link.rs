@@ -12,7 +12,7 @@ use crate::diag::{Diagnostic, Findings, Gravity, Place, SourceFile};
 use crate::document::Text;
 use crate::ids::{JourneyId, JourneyKey, StepId, VariantId, nearest};
 use crate::journey::assertion::Condition;
-use crate::journey::model::{Journey, JsonTemplate, Plan, RUN_TIMEOUT, Severity, Step};
+use crate::journey::model::{AlertSettings, Journey, JsonTemplate, Plan, RUN_TIMEOUT, Severity, Step};
 use crate::journey::parse::{FragmentFile, JourneyFile, Settings, StepEntry, Var};
 use crate::journey::prefix::add_prefix;
 use crate::journey::template::{Bound, Reference, Root, Scope, Template};
@@ -139,6 +139,7 @@ pub fn link(
         timeout: timeout.map_or(RUN_TIMEOUT, toml::Spanned::into_inner),
         schedule,
         slo: settings.slo,
+        alert: settings.alert,
         plans,
     })
 }
@@ -156,10 +157,12 @@ struct Merged {
     timeout_is_own: bool,
     schedule: Option<Timetable>,
     slo: Option<crate::journey::model::Slo>,
+    alert: AlertSettings,
 }
 
 /// Own settings before defaults; labels and headers are joined key by key.
 fn with_defaults(own: Settings, defaults: &Settings) -> Merged {
+    let usual = AlertSettings::default();
     let mut labels = defaults.labels.clone();
     labels.extend(own.labels);
     let mut headers = own.headers;
@@ -181,6 +184,10 @@ fn with_defaults(own: Settings, defaults: &Settings) -> Merged {
         timeout: own.timeout.or_else(|| defaults.timeout.clone()),
         schedule: own.schedule.or_else(|| defaults.schedule.clone()),
         slo: own.slo.or(defaults.slo),
+        alert: AlertSettings {
+            fail_after: own.alert.fail_after.or(defaults.alert.fail_after).unwrap_or(usual.fail_after),
+            recover_after: own.alert.recover_after.or(defaults.alert.recover_after).unwrap_or(usual.recover_after),
+        },
     }
 }
 

@@ -17,4 +17,4 @@ mod parse_step;
 mod prefix;
 pub mod template;
 
-pub use model::{Journey, Plan};
+pub use model::{Journey, Plan, Severity};

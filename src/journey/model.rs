@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::diag::Place;
@@ -22,7 +23,8 @@ pub const CLEANUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many redirects a step follows unless it says otherwise: what browsers and `curl -L` users expect.
 pub const REDIRECTS: u8 = 10;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Severity {
     Critical,
     Warning,
@@ -56,6 +58,8 @@ pub struct Journey {
     pub timeout: Duration,
     pub schedule: Timetable,
     pub slo: Option<Slo>,
+    /// Thresholds of the built-in `down` rule.
+    pub alert: AlertSettings,
     /// What is scheduled: one plan per variant, or a single one without variants.
     pub plans: Vec<Arc<Plan>>,
 }
@@ -63,8 +67,30 @@ pub struct Journey {
 /// Service level objectives of a journey.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Slo {
+    /// The share of runs that are to pass, between 0 and 1, and the time over which it is counted.
+    pub objective: Option<f64>,
+    pub window: Duration,
     /// A passed run slower than this is degraded.
     pub latency: Option<Duration>,
+}
+
+/// The window of an objective unless the journey says otherwise.
+pub const SLO_WINDOW: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// When the built-in `down` rule of a journey fires and resolves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AlertSettings {
+    /// Failed runs in a row.
+    pub fail_after: u32,
+    /// Passed runs in a row.
+    pub recover_after: u32,
+}
+
+impl Default for AlertSettings {
+    /// One failed run wakes nobody, and one passed run between failures does not end an outage.
+    fn default() -> Self {
+        Self { fail_after: 2, recover_after: 2 }
+    }
 }
 
 /// The steps and vars of one variant, in the order in which they run.

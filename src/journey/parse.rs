@@ -7,13 +7,13 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::diag::{Findings, Place, SourceFile};
+use crate::diag::{Diagnostic, Findings, Place, SourceFile};
 use crate::document::{
     Field, Node, Source, TableKind, TableReader, Text, as_float, as_integer, as_text, fields, in_file_order, type_name,
 };
 use crate::ids::{VariantId, is_name, nearest};
 use crate::journey::functions;
-use crate::journey::model::{JsonTemplate, Severity, Slo, Step};
+use crate::journey::model::{JsonTemplate, SLO_WINDOW, Severity, Slo, Step};
 use crate::journey::parse_step;
 use crate::journey::template::Template;
 use crate::timetable::{CronLine, SHORTEST, Timetable};
@@ -33,11 +33,12 @@ fields!(
         USER_AGENT: "user_agent", "a string";
         SCHEDULE: "schedule", "a table with `every` or `cron`";
         SLO: "slo", "a table";
+        ALERT: "alert", "a table";
         VARS: "vars", "a table";
         VARIANTS: "variants", "[[variants]]";
         STEPS: "steps", "[[steps]]";
         CLEANUP: "cleanup", "[[cleanup]]";
-    } planned { "alert", "alerts", "auth", "dependencies", "http_version", "insecure_skip_verify", "ip_family", "proxy", "resolve", "tls" }
+    } planned { "alerts", "auth", "dependencies", "http_version", "insecure_skip_verify", "ip_family", "proxy", "resolve", "tls" }
 );
 /// `[defaults]` of the configuration: the journey's own keys, but for those that make it this journey.
 pub static DEFAULTS: TableKind = TableKind {
@@ -54,6 +55,7 @@ pub static DEFAULTS: TableKind = TableKind {
         &journey::USER_AGENT,
         &journey::SCHEDULE,
         &journey::SLO,
+        &journey::ALERT,
     ],
     misplaced: planned_in_journeys,
 };
@@ -71,8 +73,14 @@ fields!(schedule, "`[schedule]`" {
     TIMEZONE: "timezone", "an IANA time zone such as \"Europe/Berlin\"";
 } planned {});
 fields!(slo, "`[slo]`" {
+    OBJECTIVE: "objective", "a percentage such as 99.5";
+    WINDOW: "window", "a duration";
     LATENCY: "latency", "a duration";
-} planned { "objective", "window" });
+} planned {});
+fields!(alert, "`[alert]`" {
+    FAIL_AFTER: "fail_after", "a number of failed runs in a row";
+    RECOVER_AFTER: "recover_after", "a number of passed runs in a row";
+} planned { "depends_on", "fail_when", "for", "keep_firing_for", "max_reminders", "quorum", "repeat_every" });
 fields!(variant, "a variant" {
     ID: "id", "an id";
     VARS: "vars", "a table";
@@ -93,6 +101,9 @@ fn not_in_fragments(key: &str) -> Option<String> {
     journey_key.then(|| "a fragment holds [[steps]] and [vars]; this belongs into the journeys that use it".to_owned())
 }
 
+/// Counts are kept for the longest window, by the minute.
+const LONGEST_WINDOW: Duration = Duration::from_secs(90 * 24 * 3600);
+
 /// Journey-level settings that `[defaults]` can also give.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
@@ -107,6 +118,14 @@ pub struct Settings {
     pub user_agent: Option<Template>,
     pub schedule: Option<Timetable>,
     pub slo: Option<Slo>,
+    pub alert: AlertOptions,
+}
+
+/// `[alert]` as written; what is absent comes from the defaults.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AlertOptions {
+    pub fail_after: Option<u32>,
+    pub recover_after: Option<u32>,
 }
 
 /// A var as written.
@@ -202,10 +221,57 @@ fn read_settings(table: &TableReader<'_, '_, '_>) -> Settings {
         headers: read_headers(table, &journey::HEADERS),
         user_agent: table.text(&journey::USER_AGENT).and_then(|t| Template::parse(&table.source, &t)),
         schedule: table.open(&journey::SCHEDULE, &schedule::TABLE).and_then(|t| read_schedule(&t)),
-        slo: table
-            .open(&journey::SLO, &slo::TABLE)
-            .map(|t| Slo { latency: t.duration(&slo::LATENCY, Duration::from_millis(1)).map(Spanned::into_inner) }),
+        slo: table.open(&journey::SLO, &slo::TABLE).map(|t| read_slo(&t)),
+        alert: table.open(&journey::ALERT, &alert::TABLE).map(|t| read_alert(&t)).unwrap_or_default(),
     }
+}
+
+fn read_slo(table: &TableReader<'_, '_, '_>) -> Slo {
+    let window = table.duration(&slo::WINDOW, Duration::from_secs(3600)).map(Spanned::into_inner);
+    if window.is_some_and(|w| w > LONGEST_WINDOW) {
+        let span = table.key_span(&slo::WINDOW);
+        table.source.push(table.source.error(span, "`window` is too long", "expected at most 90d"));
+    }
+    if window.is_some() && table.get(&slo::OBJECTIVE).is_none() {
+        let span = table.key_span(&slo::WINDOW);
+        table.source.push(
+            Diagnostic::warning(table.source.place(span), "a window without an objective does nothing")
+                .label("of what?")
+                .help("for example objective = 99.5, the percentage of runs that are to pass"),
+        );
+    }
+    Slo {
+        objective: read_objective(table),
+        window: window.unwrap_or(SLO_WINDOW),
+        latency: table.duration(&slo::LATENCY, Duration::from_millis(1)).map(Spanned::into_inner),
+    }
+}
+
+fn read_objective(table: &TableReader<'_, '_, '_>) -> Option<f64> {
+    let node = table.get(&slo::OBJECTIVE)?;
+    let value = node.get_ref();
+    let whole = as_integer(value).and_then(|n| i32::try_from(n).ok()).map(f64::from);
+    let Some(percent) = as_float(value).or(whole) else {
+        table.source.wrong_type(node.span(), "`objective`", slo::OBJECTIVE.expects, value);
+        return None;
+    };
+    if percent > 0.0 && percent < 100.0 {
+        return Some(percent / 100.0);
+    }
+    table.source.push(
+        table
+            .source
+            .error(node.span(), "`objective` is out of range", "expected more than 0 and less than 100 percent")
+            .help_if(
+                (percent >= 100.0).then(|| "100 leaves no error budget: the first failure would break it".to_owned()),
+            ),
+    );
+    None
+}
+
+fn read_alert(table: &TableReader<'_, '_, '_>) -> AlertOptions {
+    let count = |field| table.integer(field, 1..=1000).and_then(|n| u32::try_from(n).ok());
+    AlertOptions { fail_after: count(&alert::FAIL_AFTER), recover_after: count(&alert::RECOVER_AFTER) }
 }
 
 fn read_severity(table: &TableReader<'_, '_, '_>) -> Option<Severity> {

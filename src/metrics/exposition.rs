@@ -45,16 +45,16 @@ impl Format {
 
 /// The exemplars of a scrape.
 #[derive(Default)]
-pub struct Exemplars(HashMap<String, Vec<Option<Exemplar>>>);
+pub struct Exemplars(HashMap<String, Vec<(u8, Exemplar)>>);
 
 impl Exemplars {
-    pub fn add_buckets(&mut self, family: &str, labels: &[(&str, &str)], buckets: &[Option<Exemplar>]) {
-        if buckets.iter().any(Option::is_some) {
+    pub fn add_buckets(&mut self, family: &str, labels: &[(&str, &str)], buckets: &[(u8, Exemplar)]) {
+        if !buckets.is_empty() {
             self.0.insert(key(family, labels.iter().copied()), buckets.to_vec());
         }
     }
 
-    fn of(&self, family: &str, labels: &[LabelPair]) -> Option<&[Option<Exemplar>]> {
+    fn of(&self, family: &str, labels: &[LabelPair]) -> Option<&[(u8, Exemplar)]> {
         if self.0.is_empty() {
             return None;
         }
@@ -123,7 +123,9 @@ fn write_family(out: &mut String, family: &MetricFamily, exemplars: &Exemplars, 
                     let le = bound.map_or_else(|| "+Inf".to_owned(), |b| format!("{b:?}"));
                     write_name(out, name, "_bucket", labels, Some(&le));
                     let _ = write!(out, " {count}");
-                    write_exemplar(out, exemplar.and_then(|e| e.get(index)?.as_ref()));
+                    let found =
+                        |list: &[(u8, Exemplar)]| list.iter().find(|(b, _)| usize::from(*b) == index).map(|(_, e)| *e);
+                    write_exemplar(out, exemplar.and_then(found));
                 }
                 write_name(out, name, "_sum", labels, None);
                 let _ = writeln!(out, " {}", number(histogram.get_sample_sum()));
@@ -133,7 +135,7 @@ fn write_family(out: &mut String, family: &MetricFamily, exemplars: &Exemplars, 
             MetricType::COUNTER => {
                 write_name(out, name, "", labels, None);
                 let _ = write!(out, " {}", number(metric.get_counter().get_value()));
-                write_exemplar(out, exemplar.and_then(|e| e.first()?.as_ref()));
+                write_exemplar(out, exemplar.and_then(|list| list.first()).map(|(_, e)| *e));
             }
             _ => {
                 write_name(out, name, "", labels, None);
@@ -169,9 +171,9 @@ fn write_name(out: &mut String, name: &str, suffix: &str, labels: &[LabelPair], 
 }
 
 /// Ends the line, after the exemplar if there is one.
-fn write_exemplar(out: &mut String, exemplar: Option<&Exemplar>) {
+fn write_exemplar(out: &mut String, exemplar: Option<Exemplar>) {
     if let Some(Exemplar { trace_id, value, at }) = exemplar {
-        let _ = write!(out, " # {{trace_id=\"{trace_id}\"}} {} {:.3}", number(*value), at.as_secs_f64());
+        let _ = write!(out, " # {{trace_id=\"{trace_id:032x}\"}} {} {:.3}", number(value), at.as_secs_f64());
     }
     out.push('\n');
 }

@@ -7,11 +7,14 @@ use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram as ProtoHistogram, LabelPair, Metric, MetricFamily, MetricType,
 };
 
+use crate::alert::{AlertKey, State};
 use crate::clock::Timestamp;
 use crate::ids::JourneyKey;
+use crate::journey::Severity;
 use crate::metrics::Tables;
 use crate::metrics::exposition::Exemplars;
-use crate::metrics::series::{Histogram, JourneySeries, StepSeries};
+use crate::metrics::series::{AlertSeries, Histogram, JourneySeries, ReceiverSeries, SloSeries, StepSeries, StoreOp};
+use crate::notify::retry::Trouble;
 use crate::report::{Fault, MissedReason, Phases, StatusClass};
 
 type Label<'a> = (&'a str, &'a str);
@@ -65,7 +68,7 @@ impl Samples {
         let mut below = 0;
         let mut buckets = Vec::with_capacity(histogram.bounds.len());
         for (bound, count) in histogram.bounds.iter().zip(&histogram.counts) {
-            below += count;
+            below += u64::from(*count);
             let mut bucket = Bucket::default();
             bucket.set_upper_bound(*bound);
             bucket.set_cumulative_count(below);
@@ -112,6 +115,29 @@ fn each_step(tables: &Tables, mut visit: impl FnMut(&[Label<'_>], &StepSeries)) 
             visit(&with(labels, &[("step", id.as_str())]), step);
         }
     });
+}
+
+fn alert_labels(key: &AlertKey) -> [Label<'_>; 3] {
+    [("alert", key.rule.as_str()), ("journey", key.journey.journey.as_str()), ("variant", key.journey.variant_label())]
+}
+
+fn each_alert(tables: &Tables, mut visit: impl FnMut(&[Label<'_>], &AlertSeries)) {
+    for (key, alert) in &tables.alerts {
+        let [rule, journey, variant] = alert_labels(key);
+        visit(&[rule, journey, variant, ("severity", alert.severity.as_str())], alert);
+    }
+}
+
+fn each_slo(tables: &Tables, mut visit: impl FnMut(&[Label<'_>], &SloSeries)) {
+    for ((key, slo), series) in &tables.slos {
+        visit(&[("journey", key.journey.as_str()), ("variant", key.variant_label()), ("slo", slo)], series);
+    }
+}
+
+fn each_receiver(tables: &Tables, mut visit: impl FnMut(Label<'_>, &ReceiverSeries)) {
+    for (id, receiver) in &tables.receivers {
+        visit(("receiver", id.as_str()), receiver);
+    }
 }
 
 fn flag(up: bool) -> f64 {
@@ -367,6 +393,129 @@ static FAMILIES: &[Family] = &[
         help: "Runs under way.",
         samples: |t, out| out.count(&[], t.running as u64),
     },
+    Family {
+        name: "journeyd_slo_objective_ratio",
+        kind: GAUGE,
+        help: "The share of runs that is to be good.",
+        samples: |t, out| each_slo(t, |l, s| out.value(l, s.ratio)),
+    },
+    Family {
+        name: "journeyd_slo_window_seconds",
+        kind: GAUGE,
+        help: "The time over which the objective counts.",
+        samples: |t, out| each_slo(t, |l, s| out.value(l, s.window.as_secs_f64())),
+    },
+    Family {
+        name: "journeyd_slo_error_budget_remaining_ratio",
+        kind: GAUGE,
+        help: "What is left of the error budget: 1 untouched, 0 spent, negative when overspent.",
+        samples: |t, out| each_slo(t, |l, s| out.maybe(l, s.remaining)),
+    },
+    Family {
+        name: "journeyd_alert_firing",
+        kind: GAUGE,
+        help: "1 while the alert fires, also while it recovers.",
+        samples: |t, out| {
+            each_alert(t, |l, a| out.value(l, flag(matches!(a.state, State::Firing | State::Recovering))));
+        },
+    },
+    Family {
+        name: "journeyd_alert_pending",
+        kind: GAUGE,
+        help: "1 while runs fail, but not yet often enough for the alert to fire.",
+        samples: |t, out| each_alert(t, |l, a| out.value(l, flag(a.state == State::Pending))),
+    },
+    Family {
+        name: "journeyd_alert_flapping",
+        kind: GAUGE,
+        help: "1 while the alert changes too often; always 0 in this version.",
+        samples: |t, out| each_alert(t, |l, _| out.value(l, 0.0)),
+    },
+    Family {
+        name: "journeyd_alert_transitions_total",
+        kind: COUNTER,
+        help: "Changes of the alert's state, by the state entered.",
+        samples: |t, out| {
+            for (key, alert) in &t.alerts {
+                for (state, n) in State::ALL.iter().zip(alert.transitions) {
+                    let [rule, journey, variant] = alert_labels(key);
+                    out.count(&[rule, journey, variant, ("to", state.as_str())], n);
+                }
+            }
+        },
+    },
+    Family {
+        name: "journeyd_incidents_open",
+        kind: GAUGE,
+        help: "Incidents that are not resolved.",
+        samples: |t, out| {
+            for ((name, _), n) in Severity::NAMES.iter().zip(t.incidents_open) {
+                out.count(&[("severity", name)], n);
+            }
+        },
+    },
+    Family {
+        name: "journeyd_silences_active",
+        kind: GAUGE,
+        help: "Silences in force; always 0 in this version.",
+        samples: |_, out| out.value(&[], 0.0),
+    },
+    Family {
+        name: "journeyd_notifications_total",
+        kind: COUNTER,
+        help: "Attempts to deliver a message.",
+        samples: |t, out| each_receiver(t, |l, r| out.count(&[l], r.attempts)),
+    },
+    Family {
+        name: "journeyd_notification_failures_total",
+        kind: COUNTER,
+        help: "Attempts that failed, by reason; expired counts messages that were given up for their age.",
+        samples: |t, out| {
+            each_receiver(t, |l, r| {
+                for (reason, n) in Trouble::ALL.iter().zip(r.failures) {
+                    out.count(&[l, ("reason", reason.as_str())], n);
+                }
+            });
+        },
+    },
+    Family {
+        name: "journeyd_notification_queue_length",
+        kind: GAUGE,
+        help: "Messages that are decided and neither delivered nor given up.",
+        samples: |t, out| each_receiver(t, |l, r| out.count(&[l], r.queue)),
+    },
+    Family {
+        name: "journeyd_notification_last_success_timestamp_seconds",
+        kind: GAUGE,
+        help: "When the last message was delivered.",
+        samples: |t, out| each_receiver(t, |l, r| out.time(&[l], r.last_success)),
+    },
+    Family {
+        name: "journeyd_notification_duration_seconds",
+        kind: HISTOGRAM,
+        help: "Time of attempts to deliver a message, failed ones included.",
+        samples: |t, out| each_receiver(t, |l, r| out.histogram(&[l], &r.duration)),
+    },
+    Family {
+        name: "journeyd_store_size_bytes",
+        kind: GAUGE,
+        help: "Size of the store on disk.",
+        samples: |t, out| {
+            if let Some(size) = t.store_size {
+                out.count(&[], size);
+            }
+        },
+    },
+    Family {
+        name: "journeyd_store_errors_total",
+        kind: COUNTER,
+        help: "What the store could not do; monitoring and telling go on from memory.",
+        samples: |t, out| {
+            for (op, n) in StoreOp::ALL.iter().zip(t.store_errors) {
+                out.count(&[("op", op.as_str())], n);
+            }
+        },
+    },
 ];
 
 /// Name, type and meaning of every own metric, for the test that holds the reference.
@@ -422,15 +571,15 @@ impl Collector for FamilyCollector {
 pub fn exemplars(tables: &Tables) -> Exemplars {
     let mut out = Exemplars::default();
     each_journey(tables, |labels, journey| {
-        out.add_buckets("journeyd_journey_duration_seconds", labels, &journey.duration.exemplars);
+        out.add_buckets("journeyd_journey_duration_seconds", labels, journey.duration.exemplars());
     });
     each_step(tables, |labels, step| {
         if let Some(histogram) = &step.duration {
-            out.add_buckets("journeyd_step_duration_seconds", labels, &histogram.exemplars);
+            out.add_buckets("journeyd_step_duration_seconds", labels, histogram.exemplars());
         }
         for (reason, (_, exemplar)) in &step.failures {
             let labels: Vec<Label<'_>> = labels.iter().copied().chain([("reason", reason.as_str())]).collect();
-            out.add_buckets("journeyd_step_failures_total", &labels, std::slice::from_ref(&Some(exemplar.clone())));
+            out.add_buckets("journeyd_step_failures_total", &labels, &[(0, *exemplar)]);
         }
     });
     out

@@ -21,12 +21,16 @@ use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::{Counter, MetricFamily};
 
+use crate::alert::{AlertKey, State, Transition};
 use crate::clock::{Timestamp, process_cpu_time};
-use crate::ids::JourneyKey;
-use crate::journey::Journey;
+use crate::ids::{JourneyKey, ReceiverId};
+use crate::journey::{Journey, Severity};
 use crate::metrics::exposition::Format;
-use crate::metrics::series::{Histogram, JourneySeries, LAG_BUCKETS};
-use crate::report::{MissedReason, RunReport};
+use crate::metrics::series::{AlertSeries, Histogram, JourneySeries, LAG_BUCKETS, ReceiverSeries};
+use crate::notify::retry::Trouble;
+use crate::report::{LastResult, MissedReason, RunReport};
+
+pub use series::{SloSeries, StoreOp};
 
 /// What the metrics section of the configuration says.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +57,13 @@ pub struct Tables {
     lag: Histogram,
     last_tick: Option<Timestamp>,
     running: usize,
+    alerts: BTreeMap<AlertKey, AlertSeries>,
+    /// In the order of [`Severity::NAMES`].
+    incidents_open: [u64; 3],
+    slos: BTreeMap<(JourneyKey, &'static str), SloSeries>,
+    receivers: BTreeMap<ReceiverId, ReceiverSeries>,
+    store_size: Option<u64>,
+    store_errors: [u64; StoreOp::ALL.len()],
 }
 
 impl Metrics {
@@ -67,6 +78,12 @@ impl Metrics {
             lag: Histogram::new(&LAG_BUCKETS),
             last_tick: None,
             running: 0,
+            alerts: BTreeMap::new(),
+            incidents_open: [0; 3],
+            slos: BTreeMap::new(),
+            receivers: BTreeMap::new(),
+            store_size: None,
+            store_errors: [0; StoreOp::ALL.len()],
         }));
         let mut collectors = families::collectors(&tables);
         collectors.push(Box::new(Process(ProcessCollector::for_self())));
@@ -95,6 +112,8 @@ impl Metrics {
                 tables.journeys.insert(plan.key.clone(), series);
             }
         }
+        let slos = std::mem::take(&mut tables.slos);
+        tables.slos = slos.into_iter().filter(|((key, _), _)| tables.journeys.contains_key(key)).collect();
         tables.reload_ok = true;
         tables.reload_at = Some(at);
     }
@@ -102,6 +121,90 @@ impl Metrics {
     /// A reload was refused; the old configuration goes on.
     pub fn reload_failed(&self) {
         self.lock().reload_ok = false;
+    }
+
+    /// What a journey's gauges showed before a restart.
+    pub fn restore(&self, key: &JourneyKey, last: &LastResult) {
+        if let Some(series) = self.lock().journeys.get_mut(key) {
+            series.up = last.up;
+            series.last_run = last.last_run;
+            series.last_success = last.last_success;
+            series.last_duration = last.last_duration.map(|d| d.as_secs_f64());
+        }
+    }
+
+    /// The alerts in force and where they stand. Counts of those that stay go on.
+    pub fn configure_alerts(&self, alerts: impl IntoIterator<Item = (AlertKey, Severity, State)>) {
+        let mut tables = self.lock();
+        let mut old = std::mem::take(&mut tables.alerts);
+        for (key, severity, state) in alerts {
+            let transitions = old.remove(&key).map_or([0; State::ALL.len()], |known| known.transitions);
+            tables.alerts.insert(key, AlertSeries { severity, state, transitions });
+        }
+    }
+
+    pub fn transition(&self, transition: &Transition) {
+        if let Some(series) = self.lock().alerts.get_mut(&transition.key) {
+            series.state = transition.to;
+            series.transitions[transition.to as usize] += 1;
+        }
+    }
+
+    /// Open incidents, in the order of [`Severity::NAMES`].
+    pub fn incidents_open(&self, by_severity: [u64; 3]) {
+        self.lock().incidents_open = by_severity;
+    }
+
+    /// Every objective in force, or the new state of some.
+    pub fn objectives(&self, whole: bool, slos: impl IntoIterator<Item = ((JourneyKey, &'static str), SloSeries)>) {
+        let mut tables = self.lock();
+        if whole {
+            tables.slos.clear();
+        }
+        tables.slos.extend(slos);
+    }
+
+    /// The receivers in force. Counts of those that stay go on.
+    pub fn configure_receivers(&self, ids: impl IntoIterator<Item = ReceiverId>) {
+        let mut tables = self.lock();
+        let mut old = std::mem::take(&mut tables.receivers);
+        tables.receivers = ids.into_iter().map(|id| (id.clone(), old.remove(&id).unwrap_or_default())).collect();
+    }
+
+    /// An attempt to deliver ended.
+    pub fn attempted(&self, receiver: &ReceiverId, took: Duration, trouble: Option<Trouble>, at: Timestamp) {
+        if let Some(series) = self.lock().receivers.get_mut(receiver) {
+            series.attempts += 1;
+            series.duration.observe(took.as_secs_f64(), None);
+            match trouble {
+                Some(trouble) => series.failures[trouble as usize] += 1,
+                None => series.last_success = Some(at),
+            }
+        }
+    }
+
+    /// A message was given up without another attempt.
+    pub fn gave_up(&self, receiver: &ReceiverId, trouble: Trouble) {
+        if let Some(series) = self.lock().receivers.get_mut(receiver) {
+            series.failures[trouble as usize] += 1;
+        }
+    }
+
+    pub fn queues(&self, lengths: impl IntoIterator<Item = (ReceiverId, u64)>) {
+        let mut tables = self.lock();
+        for (id, length) in lengths {
+            if let Some(series) = tables.receivers.get_mut(&id) {
+                series.queue = length;
+            }
+        }
+    }
+
+    pub fn store_size(&self, bytes: u64) {
+        self.lock().store_size = Some(bytes);
+    }
+
+    pub fn store_error(&self, op: StoreOp) {
+        self.lock().store_errors[op as usize] += 1;
     }
 
     pub fn observe(&self, report: &RunReport) {

@@ -1,11 +1,15 @@
 //! The numbers of one journey and its steps, and how a report changes them. Pure.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use crate::alert::State;
 use crate::clock::Timestamp;
 use crate::ids::StepId;
+use crate::journey::Severity;
+use crate::notify::retry::Trouble;
 use crate::report::{
-    Failure, Fault, MissedReason, Outcome, Phases, Reason, RunReport, StatusClass, StepOutcome, StepReport,
+    Failure, Fault, MissedReason, Outcome, Phases, Reason, RunReport, StatusClass, StepOutcome, StepReport, words,
 };
 
 /// Whole journeys: boundaries at common objectives and time-outs, up to two minutes.
@@ -17,41 +21,52 @@ pub const STEP_BUCKETS: [f64; 17] =
 /// Start lag: timers are exact to a millisecond, waiting for a slot ends at 30 s.
 pub const LAG_BUCKETS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
 
+/// Time that a receiver took for a message: up to the sender's limit of 15 s.
+pub const NOTIFICATION_BUCKETS: [f64; 8] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0];
+
 /// A trace that stands for a number.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Exemplar {
-    pub trace_id: String,
+    /// The trace id as a number: there is one of these per bucket in use, and a text would be twice as large.
+    pub trace_id: u128,
     pub value: f64,
     pub at: Timestamp,
 }
 
+/// Small: a daemon has tens of thousands of them, most of whose buckets stay empty.
 #[derive(Debug, Clone)]
 pub struct Histogram {
     pub bounds: &'static [f64],
-    /// One per bound and one above them all; not cumulative.
-    pub counts: Vec<u64>,
+    /// One per bound and one above them all; not cumulative. A run a second fills one in 136 years.
+    pub counts: Box<[u32]>,
     pub sum: f64,
-    /// The latest of each bucket.
-    pub exemplars: Vec<Option<Exemplar>>,
+    /// The latest of each bucket in use.
+    exemplars: Vec<(u8, Exemplar)>,
 }
 
 impl Histogram {
     pub fn new(bounds: &'static [f64]) -> Self {
-        let buckets = bounds.len() + 1;
-        Self { bounds, counts: vec![0; buckets], sum: 0.0, exemplars: vec![None; buckets] }
+        Self { bounds, counts: vec![0; bounds.len() + 1].into(), sum: 0.0, exemplars: Vec::new() }
     }
 
     pub fn observe(&mut self, value: f64, exemplar: Option<Exemplar>) {
         let bucket = self.bounds.partition_point(|bound| *bound < value);
-        self.counts[bucket] += 1;
+        self.counts[bucket] = self.counts[bucket].saturating_add(1);
         self.sum += value;
-        if exemplar.is_some() {
-            self.exemplars[bucket] = exemplar;
+        if let (Some(exemplar), Ok(bucket)) = (exemplar, u8::try_from(bucket)) {
+            match self.exemplars.iter_mut().find(|(known, _)| *known == bucket) {
+                Some((_, known)) => *known = exemplar,
+                None => self.exemplars.push((bucket, exemplar)),
+            }
         }
     }
 
     pub fn count(&self) -> u64 {
-        self.counts.iter().sum()
+        self.counts.iter().copied().map(u64::from).sum()
+    }
+
+    pub fn exemplars(&self) -> &[(u8, Exemplar)] {
+        &self.exemplars
     }
 }
 
@@ -122,7 +137,8 @@ impl JourneySeries {
 
     pub fn observe(&mut self, report: &RunReport) {
         let seconds = report.duration.as_secs_f64();
-        let exemplar = |value| Exemplar { trace_id: report.trace_id.clone(), value, at: report.started_at };
+        let trace_id = u128::from_str_radix(&report.trace_id, 16).unwrap_or(0);
+        let exemplar = |value| Exemplar { trace_id, value, at: report.started_at };
         let ended = report.started_at + report.duration;
         match &report.outcome {
             Outcome::Errored(fault) => self.errored[*fault as usize] += 1,
@@ -181,10 +197,59 @@ impl StepSeries {
     }
 }
 
+/// An alert's numbers.
+#[derive(Debug, Clone, Copy)]
+pub struct AlertSeries {
+    pub severity: Severity,
+    pub state: State,
+    /// By the state that was entered.
+    pub transitions: [u64; State::ALL.len()],
+}
+
+/// An objective and what is left of its error budget.
+#[derive(Debug, Clone, Copy)]
+pub struct SloSeries {
+    pub ratio: f64,
+    pub window: Duration,
+    /// `None` before the first run that counts.
+    pub remaining: Option<f64>,
+}
+
+/// What became of the messages to one receiver.
+#[derive(Debug, Clone)]
+pub struct ReceiverSeries {
+    pub attempts: u64,
+    pub failures: [u64; Trouble::ALL.len()],
+    pub queue: u64,
+    pub last_success: Option<Timestamp>,
+    pub duration: Histogram,
+}
+
+impl Default for ReceiverSeries {
+    fn default() -> Self {
+        Self {
+            attempts: 0,
+            failures: [0; Trouble::ALL.len()],
+            queue: 0,
+            last_success: None,
+            duration: Histogram::new(&NOTIFICATION_BUCKETS),
+        }
+    }
+}
+
+words!(
+    /// What the store was asked to do.
+    StoreOp {
+        Commit = "commit",
+        Retention = "retention",
+    }
+);
+
 /// Series of one journey or variant, at most.
 pub const fn per_journey() -> u64 {
-    // up, runs, failures, maintenance, degraded, five gauges, info and enabled, and the histogram.
-    12 + (Fault::ALL.len() + MissedReason::ALL.len() + JOURNEY_BUCKETS.len() + 3) as u64
+    // up, runs, failures, maintenance, degraded, five gauges, info and enabled, the alert's three and its
+    // transitions, two objectives of three, and the histogram.
+    21 + (State::ALL.len() + Fault::ALL.len() + MissedReason::ALL.len() + JOURNEY_BUCKETS.len() + 3) as u64
 }
 
 /// Series of one step. Failures by reason count as three: more reasons than that rarely occur at one step.

@@ -217,6 +217,11 @@ fn the_series_budget_counts_what_a_scrape_shows() {
         Outcome::Passed,
         vec![step_report("s", StepOutcome::Passed, Some(200)), step_report("t", StepOutcome::Passed, Some(200))],
     ));
+    let key = j.plans[0].key.clone();
+    let down = AlertKey { journey: key.clone(), rule: crate::ids::RuleId::down() };
+    metrics.configure_alerts([(down, Severity::Critical, State::Inactive)]);
+    let slo = SloSeries { ratio: 0.99, window: Duration::from_secs(3600), remaining: Some(1.0) };
+    metrics.objectives(true, ["availability", "latency"].map(|name| ((key.clone(), name), slo)));
     let shown = text(&metrics, Format::Text).lines().filter(|l| l.contains("journey=\"j\"")).count() as u64;
     let budget = series_needed(&[j], SETTINGS);
     assert!((shown..=shown + 12).contains(&budget), "shown {shown}, budgeted {budget}");

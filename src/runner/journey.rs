@@ -16,8 +16,9 @@ use crate::journey::model::{CLEANUP_TIMEOUT, Journey, Plan, Step};
 use crate::journey::template::{Bound, NamedSecret, RenderError, Root, Scope};
 use crate::report::{ExchangeReport, Failure, Fault, Outcome, Phases, Reason, RunReport, StepOutcome, StepReport};
 use crate::runner::cookies::Jar;
-use crate::runner::resolver::Resolver;
+use crate::runner::resolver::{Resolver, RunResolver};
 use crate::runner::step::{StepEnd, run_step};
+use crate::runner::timing::Marks;
 use crate::runner::tls::{RootsProblem, SharedTls};
 use crate::runner::transport::{Session, Transport};
 use crate::secret::Redactor;
@@ -87,6 +88,13 @@ pub struct Runner {
 impl Runner {
     pub fn new() -> Result<Self, RootsProblem> {
         Ok(Self { tls: SharedTls::from_system()?, resolver: Resolver::from_system() })
+    }
+
+    /// The TLS set-up and the resolver, for other clients of this process.
+    pub fn client_parts(&self) -> (rustls::ClientConfig, impl reqwest::dns::Resolve + use<>) {
+        let marks = Marks::new();
+        let (tls, _) = self.tls.for_run(&marks);
+        (tls, RunResolver { resolver: self.resolver.clone(), marks })
     }
 
     /// Runs `order`. Whatever the target does, and also if this code panics, there is a report.

@@ -18,10 +18,12 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::ids::JourneyKey;
 use crate::report::MissedReason;
-use crate::timetable::Timetable;
+use crate::timetable::{Timetable, phase};
 
 /// The longest wait for a slot.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// After a restart, what would be due later than this runs once before.
+const CATCH_UP_WITHIN: Duration = Duration::from_secs(60);
 /// More missed times than this are not counted: a day asleep at one-second intervals.
 const MOST_COUNTED: u64 = 86_400;
 
@@ -136,6 +138,41 @@ impl Agenda {
             *self.per_host.entry(Arc::clone(&item.host)).or_default() += 1;
         }
         true
+    }
+
+    /// The process starts again; `last` says when each run before was due. What fell due meanwhile was missed. A
+    /// journey that would not be due again soon runs once, spread over a minute: a daily check must not be lost
+    /// because of a restart, and a thousand of them must not come at once.
+    pub fn resume(&mut self, last: &BTreeMap<JourneyKey, Timestamp>, now: Timestamp) -> Vec<Decision> {
+        let mut out = Vec::new();
+        for (key, entry) in &mut self.entries {
+            let Some(mut at) = last.get(key).copied().filter(|at| *at < now) else { continue };
+            let mut count = 0;
+            let mut first = None;
+            while let Some(due) = entry.item.timetable.next_after(&entry.id, at).filter(|due| *due <= now) {
+                first.get_or_insert(due);
+                count += 1;
+                if count == MOST_COUNTED {
+                    break;
+                }
+                at = due;
+            }
+            let Some(first) = first else { continue };
+            let soon = now + CATCH_UP_WITHIN;
+            if entry.next.is_none_or(|next| next > soon) {
+                let catch_up = now + phase(&entry.id, CATCH_UP_WITHIN);
+                if let Some(next) = entry.next.replace(catch_up) {
+                    self.due.remove(&(next, key.clone()));
+                }
+                self.due.insert((catch_up, key.clone()));
+                count -= 1;
+            }
+            if count > 0 {
+                let reason = MissedReason::Downtime;
+                out.push(Decision::Missed { key: key.clone(), scheduled_at: first, reason, count });
+            }
+        }
+        out
     }
 
     /// The wall clock was stepped: due times are computed anew from here.
@@ -398,6 +435,38 @@ mod tests {
         );
         assert!(agenda.tick(give_up).contains(&missed(second, late, MissedReason::Capacity)));
         agenda.finished(&key(first));
+    }
+
+    #[test]
+    fn a_restart_keeps_the_spacing_tells_what_was_missed_and_catches_up_on_rare_journeys() {
+        let limits = Limits { concurrent_runs: 9, per_host: 9 };
+        let hourly = |id: &str| Item { timetable: Timetable::Every(MINUTE * 60), ..item(id, "h") };
+        let now = at(86_400);
+        let after = |agenda: &mut Agenda, last: &[(&str, Timestamp)]| {
+            let last = last.iter().map(|(id, at)| (key(id), *at)).collect();
+            agenda.resume(&last, now)
+        };
+        // Ten seconds away within a minute's interval: the next run is where it would have been.
+        let mut agenda = Agenda::new(limits);
+        agenda.replace(vec![item("a", "h")], limits, now);
+        let next = due("a", now);
+        assert_eq!(after(&mut agenda, &[("a", next - MINUTE)]), []);
+        assert_eq!(agenda.next_wakeup(), Some(next));
+        // Five minutes away: five runs are told as missed, and the next is soon enough.
+        let was = next - MINUTE * 6;
+        let missed =
+            Decision::Missed { key: key("a"), scheduled_at: was + MINUTE, reason: MissedReason::Downtime, count: 5 };
+        assert_eq!(after(&mut agenda, &[("a", was)]), [missed]);
+        assert_eq!(agenda.next_wakeup(), Some(next));
+        // An hourly journey whose slot was slept through runs within a minute, and then on its grid again.
+        agenda.replace(vec![hourly("b")], limits, now);
+        let next = Timetable::Every(MINUTE * 60).next_after("b", now).unwrap();
+        assert!(next > now + MINUTE, "or choose another id");
+        assert_eq!(after(&mut agenda, &[("b", next - MINUTE * 120)]), []);
+        let catch_up = agenda.next_wakeup().unwrap();
+        assert!(catch_up >= now && catch_up < now + MINUTE);
+        assert_eq!(agenda.tick(catch_up), [start("b", catch_up)]);
+        assert_eq!(agenda.next_wakeup(), Some(next));
     }
 
     #[test]

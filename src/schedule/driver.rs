@@ -1,5 +1,6 @@
 //! Drives the agenda: sleeps until it has something to do, hands out what it decides.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -15,7 +16,12 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 
 /// What the driver is told.
 pub enum Command {
-    Replace { items: Vec<Item>, limits: Limits },
+    /// `last`: when each run before a restart was due; empty on a reload.
+    Replace {
+        items: Vec<Item>,
+        limits: Limits,
+        last: BTreeMap<JourneyKey, Timestamp>,
+    },
     Finished(JourneyKey),
 }
 
@@ -67,8 +73,14 @@ pub async fn drive(
             command = commands.recv() => match command {
                 None => return,
                 Some(Command::Finished(key)) => agenda.finished(&key),
-                Some(Command::Replace { items, limits }) => {
-                    agenda.replace(items, limits, now());
+                Some(Command::Replace { items, limits, last }) => {
+                    let at = now();
+                    agenda.replace(items, limits, at);
+                    for decision in agenda.resume(&last, at) {
+                        if let Decision::Missed { key, scheduled_at, reason, count } = decision {
+                            hands.missed(key, scheduled_at, reason, count);
+                        }
+                    }
                     for key in agenda.keys() {
                         hands.planned(key, agenda.next_due(key));
                     }

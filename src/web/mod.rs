@@ -5,13 +5,16 @@ pub mod listener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use axum::response::{Html, IntoResponse};
 use axum::routing::get;
+use axum::{Json, Router};
 
+use tokio::sync::watch;
+
+use crate::incident::Incident;
 use crate::metrics::Metrics;
 use crate::metrics::exposition::Format;
 
@@ -43,29 +46,39 @@ impl Health {
     }
 }
 
+/// What the routes show.
 #[derive(Clone)]
-struct Shared {
-    metrics: Metrics,
-    health: Arc<Health>,
+pub struct Shared {
+    pub metrics: Metrics,
+    pub health: Arc<Health>,
+    /// Open ones, then the latest that are resolved.
+    pub incidents: watch::Receiver<Arc<Vec<Incident>>>,
 }
 
 /// Every route.
-pub fn router(metrics: Metrics, health: Arc<Health>) -> Router {
+pub fn router(shared: Shared) -> Router {
     Router::new()
         .route("/", get(landing))
         .route("/metrics", get(scrape))
         .route("/-/healthy", get(|| async { "healthy\n" }))
         .route("/-/ready", get(ready))
-        .with_state(Shared { metrics, health })
+        .route("/api/v1/incidents", get(incidents))
+        .with_state(shared)
 }
 
 async fn landing() -> Html<&'static str> {
     Html(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>journeyd</title>\
          <h1>journeyd</h1><ul><li><a href=\"/metrics\">/metrics</a> for Prometheus</li>\
+         <li><a href=\"/api/v1/incidents\">/api/v1/incidents</a> open and recent incidents with their timelines</li>\
          <li><a href=\"/-/healthy\">/-/healthy</a> the process lives</li>\
          <li><a href=\"/-/ready\">/-/ready</a> it has a configuration and runs journeys</li></ul></html>",
     )
+}
+
+async fn incidents(State(shared): State<Shared>) -> Json<serde_json::Value> {
+    let incidents = Arc::clone(&shared.incidents.borrow());
+    Json(serde_json::json!({ "incidents": *incidents }))
 }
 
 async fn ready(State(shared): State<Shared>) -> (StatusCode, String) {

@@ -1,0 +1,430 @@
+//! The backlog: what is yet to be told to whom. Pure: `(state, decision or attempt's end, now) -> rows`.
+//!
+//! ```text
+//!             due            2xx
+//!  waiting ─────────► sending ─────► delivered
+//!   │  ▲  ▲              │  refused for good
+//!   │  │  └── retry ─────┤─────────► parked
+//!   │  └── restart ──────┘
+//!   ├── too old ───────────────────► expired
+//!   └── resolved before it was sent► replaced      (by one message that tells both)
+//! ```
+//!
+//! `sending` is committed before the request leaves: whatever is found in that state after a crash may have
+//! arrived, counts as sent, and is sent again under the same id.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+use crate::ids::ReceiverId;
+use crate::notify::Dialect;
+use crate::notify::message::{Because, Kind, Message};
+use crate::notify::retry::{self, End, Verdict};
+use crate::notify::route::Pace;
+use crate::report::words;
+
+/// Slack allows one message a second per channel (docs.slack.dev, rate limits).
+const SLACK_GAP: Duration = Duration::from_secs(1);
+
+words!(
+    /// Where a row of the outbox stands.
+    RowState {
+        Waiting = "waiting",
+        Sending = "sending",
+        Delivered = "delivered",
+        Parked = "parked",
+        Expired = "expired",
+        Replaced = "replaced",
+    }
+);
+
+impl RowState {
+    /// Nothing more happens to it.
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Waiting | Self::Sending)
+    }
+}
+
+/// A row of the outbox: one message to one receiver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    pub incident: u64,
+    pub sequence: u32,
+    pub receiver: ReceiverId,
+    /// Stable over retries and restarts; what receivers recognise a repeat by.
+    pub id: String,
+    pub message: Message,
+    pub state: RowState,
+    /// An attempt began whose end is unknown.
+    pub maybe_sent: bool,
+    pub failures: u32,
+    pub not_before: Timestamp,
+    pub expires_at: Timestamp,
+    pub decided_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
+    pub group_interval: Duration,
+    /// What the last failed attempt ended with.
+    pub last_error: String,
+}
+
+type Key = (ReceiverId, u64, u32);
+
+impl Row {
+    fn key(&self) -> Key {
+        (self.receiver.clone(), self.incident, self.sequence)
+    }
+
+    fn is_unsent(&self) -> bool {
+        self.state == RowState::Waiting && !self.maybe_sent
+    }
+
+    fn may_have_arrived(&self) -> bool {
+        self.maybe_sent || matches!(self.state, RowState::Sending | RowState::Delivered)
+    }
+}
+
+/// A message on its way: to be rendered and sent once its row is committed.
+#[derive(Debug, Clone)]
+pub struct Sending {
+    pub id: String,
+    pub receiver: ReceiverId,
+    pub message: Message,
+}
+
+/// What an attempt's end came to.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    pub row: Row,
+    pub verdict: Verdict,
+}
+
+/// Every message that is not done with, and those of open incidents that are.
+#[derive(Debug)]
+pub struct Backlog {
+    namespace: Uuid,
+    receivers: BTreeMap<ReceiverId, Dialect>,
+    rows: BTreeMap<Key, Row>,
+    in_flight: BTreeMap<ReceiverId, Key>,
+    /// Nothing goes to a receiver before this: it asked for a pause.
+    hold: BTreeMap<ReceiverId, Timestamp>,
+    changed: BTreeSet<Key>,
+    /// Rows that left the memory with their last change still to be written.
+    left: Vec<Row>,
+}
+
+impl Backlog {
+    /// `namespace` is the store's own id, so that two stores never share a message id.
+    pub fn new(namespace: Uuid) -> Self {
+        Self {
+            namespace,
+            receivers: BTreeMap::new(),
+            rows: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+            hold: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            left: Vec::new(),
+        }
+    }
+
+    /// What a store remembered. Failed attempts are repeated at once; what was being sent may have arrived.
+    pub fn restore(&mut self, rows: impl IntoIterator<Item = Row>, now: Timestamp) {
+        for mut row in rows {
+            if row.state == RowState::Sending {
+                row.state = RowState::Waiting;
+                row.maybe_sent = true;
+            }
+            if row.maybe_sent || row.failures > 0 {
+                row.not_before = row.not_before.min(now);
+            }
+            self.rows.insert(row.key(), row);
+        }
+    }
+
+    /// Puts receivers in force. Messages to one that is gone have nowhere to go.
+    pub fn configure(&mut self, receivers: BTreeMap<ReceiverId, Dialect>, now: Timestamp) -> Vec<Row> {
+        self.receivers = receivers;
+        let gone = |row: &&mut Row| !row.state.is_final() && !self.receivers.contains_key(&row.receiver);
+        let mut parked = Vec::new();
+        for row in self.rows.values_mut().filter(gone) {
+            row.state = RowState::Parked;
+            row.ended_at = Some(now);
+            "the receiver left the configuration".clone_into(&mut row.last_error);
+            self.changed.insert(row.key());
+            parked.push(row.clone());
+        }
+        for row in &parked {
+            self.in_flight.remove(&row.receiver);
+        }
+        self.forget_what_is_done();
+        parked
+    }
+
+    fn put(&mut self, receiver: &ReceiverId, message: Message, sequence: u32, not_before: Timestamp, pace: Duration) {
+        let name = format!("{}/{sequence}/{receiver}", message.incident);
+        let row = Row {
+            incident: message.incident,
+            sequence,
+            receiver: receiver.clone(),
+            id: format!("msg_{}", Uuid::new_v5(&self.namespace, name.as_bytes())),
+            state: RowState::Waiting,
+            maybe_sent: false,
+            failures: 0,
+            not_before,
+            expires_at: not_before + retry::lifetime(message.kind),
+            decided_at: message.at,
+            ended_at: None,
+            group_interval: pace,
+            last_error: String::new(),
+            message,
+        };
+        self.changed.insert(row.key());
+        self.rows.insert(row.key(), row);
+    }
+
+    /// An incident opened.
+    pub fn fire(&mut self, message: &Message, sequence: u32, to: Vec<(ReceiverId, Pace)>, now: Timestamp) {
+        for (receiver, pace) in to {
+            self.put(&receiver, message.clone(), sequence, now + pace.group_wait, pace.group_interval);
+        }
+    }
+
+    /// The rows of an incident by receiver, in order.
+    fn of_incident(&self, incident: u64) -> BTreeMap<ReceiverId, Vec<Key>> {
+        let mut out: BTreeMap<ReceiverId, Vec<Key>> = BTreeMap::new();
+        for key in self.rows.keys().filter(|key| key.1 == incident) {
+            out.entry(key.0.clone()).or_default().push(key.clone());
+        }
+        out
+    }
+
+    /// The incident has news. What is still unsent takes it in; otherwise it is told after the group interval.
+    pub fn update(&mut self, message: &Message, sequence: u32, now: Timestamp) {
+        for (receiver, keys) in self.of_incident(message.incident) {
+            let Some(row) = keys.last().and_then(|key| self.rows.get_mut(key)) else { continue };
+            if row.is_unsent() && row.message.kind == Kind::Updated {
+                row.message = message.clone();
+                self.changed.insert(row.key());
+            } else if row.is_unsent() {
+                row.message.steps.clone_from(&message.steps);
+                row.message.failed_runs = message.failed_runs;
+                self.changed.insert(row.key());
+            } else if row.may_have_arrived() {
+                let pace = row.group_interval;
+                let not_before = row.ended_at.map_or(now + pace, |at| (at + pace).max(now));
+                self.put(&receiver, message.clone(), sequence, not_before, pace);
+            }
+            // Parked or expired: nobody there knows of it, and the resolve will tell it whole.
+        }
+    }
+
+    /// The incident is over. Whoever was told, or may have been, is told so at once; whoever was not gets one
+    /// message that tells both.
+    pub fn resolve(&mut self, message: &Message, sequence: u32, now: Timestamp) {
+        for (receiver, keys) in self.of_incident(message.incident) {
+            if !self.receivers.contains_key(&receiver) {
+                continue;
+            }
+            let mut told = false;
+            let mut pace = Duration::ZERO;
+            for key in &keys {
+                let Some(row) = self.rows.get_mut(key) else { continue };
+                pace = row.group_interval;
+                if row.is_unsent() {
+                    row.state = RowState::Replaced;
+                    row.ended_at = Some(now);
+                    self.changed.insert(key.clone());
+                } else {
+                    told |= row.may_have_arrived();
+                }
+            }
+            let mut message = message.clone();
+            if !told && message.because == Because::Recovered {
+                message.because = Because::WasDown;
+            }
+            self.put(&receiver, message, sequence, now, pace);
+        }
+    }
+
+    /// Gives up what is too old.
+    pub fn expire(&mut self, now: Timestamp) -> Vec<Row> {
+        let mut out = Vec::new();
+        for row in self.rows.values_mut().filter(|r| r.state == RowState::Waiting && r.expires_at <= now) {
+            row.state = RowState::Expired;
+            row.ended_at = Some(now);
+            self.changed.insert(row.key());
+            out.push(row.clone());
+        }
+        for row in &out {
+            self.settle(&row.receiver, row.incident, now);
+        }
+        self.forget_what_is_done();
+        out
+    }
+
+    /// An attempt that was under way when the incident ended turned out to have failed: if nothing of the incident
+    /// can have arrived, the resolve tells it all.
+    fn settle(&mut self, receiver: &ReceiverId, incident: u64, now: Timestamp) {
+        let range = (receiver.clone(), incident, 0)..=(receiver.clone(), incident, u32::MAX);
+        let waits = |row: &Row| row.message.kind == Kind::Resolved && row.is_unsent();
+        let rows: Vec<&Row> = self.rows.range(range.clone()).map(|(_, row)| row).collect();
+        if !rows.iter().any(|row| waits(row)) || rows.iter().any(|row| row.may_have_arrived()) {
+            return;
+        }
+        for (key, row) in self.rows.range_mut(range) {
+            if waits(row) {
+                if row.message.because == Because::Recovered {
+                    row.message.because = Because::WasDown;
+                    self.changed.insert(key.clone());
+                }
+            } else if row.is_unsent() {
+                row.state = RowState::Replaced;
+                row.ended_at = Some(now);
+                self.changed.insert(key.clone());
+            }
+        }
+    }
+
+    /// The first message of each incident that still has to go to `receiver`: those after it wait for it.
+    fn heads(&self, receiver: &ReceiverId) -> impl Iterator<Item = &Row> {
+        let first = (receiver.clone(), 0, 0);
+        let mut last_incident = None;
+        self.rows
+            .range(first..)
+            .map(|(_, row)| row)
+            .take_while(|row| row.receiver == *receiver)
+            .filter(|row| !row.state.is_final())
+            .filter(move |row| last_incident.replace(row.incident) != Some(row.incident))
+    }
+
+    /// What to send now: at most one message per receiver at a time. Their rows must be committed first.
+    pub fn due(&mut self, now: Timestamp) -> Vec<Sending> {
+        let mut out = Vec::new();
+        let receivers: Vec<ReceiverId> = self.receivers.keys().cloned().collect();
+        for receiver in receivers {
+            if self.in_flight.contains_key(&receiver) || self.hold.get(&receiver).is_some_and(|until| *until > now) {
+                continue;
+            }
+            let ready = self.heads(&receiver).filter(|row| row.not_before <= now);
+            let Some(key) = ready.min_by_key(|row| (row.not_before, row.incident)).map(Row::key) else { continue };
+            let Some(row) = self.rows.get_mut(&key) else { continue };
+            row.state = RowState::Sending;
+            out.push(Sending { id: row.id.clone(), receiver: receiver.clone(), message: row.message.clone() });
+            self.changed.insert(key.clone());
+            self.in_flight.insert(receiver, key);
+        }
+        out
+    }
+
+    /// An attempt ended. `None` if nobody waits for it any more.
+    pub fn ended(&mut self, receiver: &ReceiverId, id: &str, end: &End, now: Timestamp) -> Option<Ended> {
+        let key = self.in_flight.get(receiver).filter(|key| self.rows.get(key).is_some_and(|r| r.id == id))?.clone();
+        self.in_flight.remove(receiver);
+        let dialect = *self.receivers.get(receiver)?;
+        let row = self.rows.get_mut(&key)?;
+        let verdict = retry::verdict(dialect, end, now);
+        match &verdict {
+            Verdict::Delivered => {
+                row.state = RowState::Delivered;
+                row.ended_at = Some(now);
+                if dialect == Dialect::Slack {
+                    self.hold.insert(receiver.clone(), now + SLACK_GAP);
+                }
+            }
+            Verdict::Retry { at_least, .. } => {
+                row.state = RowState::Waiting;
+                row.maybe_sent |= matches!(end, End::Unknown { .. });
+                row.failures += 1;
+                row.not_before = now + retry::wait(&row.id, row.failures, *at_least);
+                row.last_error = describe(end);
+                if let Some(pause) = at_least {
+                    // A rate limit is the receiver's, not the message's.
+                    self.hold.insert(receiver.clone(), now + *pause);
+                }
+            }
+            Verdict::Park { .. } => {
+                row.state = RowState::Parked;
+                row.ended_at = Some(now);
+                row.failures += 1;
+                row.last_error = describe(end);
+            }
+        }
+        let ended = Ended { row: row.clone(), verdict };
+        self.changed.insert(key);
+        self.settle(receiver, ended.row.incident, now);
+        self.forget_what_is_done();
+        Some(ended)
+    }
+
+    /// Rows of incidents whose last word has been said, or can no longer be.
+    fn forget_what_is_done(&mut self) {
+        let done: BTreeSet<(ReceiverId, u64)> = self
+            .rows
+            .values()
+            .filter(|row| row.message.kind == Kind::Resolved && row.state.is_final())
+            .map(|row| (row.receiver.clone(), row.incident))
+            .collect();
+        for (receiver, incident) in done {
+            let keys: Vec<Key> = self
+                .rows
+                .range((receiver.clone(), incident, 0)..=(receiver, incident, u32::MAX))
+                .map(|(key, _)| key.clone())
+                .collect();
+            for key in keys {
+                if let Some(row) = self.rows.remove(&key)
+                    && self.changed.remove(&key)
+                {
+                    self.left.push(row);
+                }
+            }
+        }
+    }
+
+    /// Rows that changed since the last call, to be committed.
+    pub fn take_changes(&mut self) -> Vec<Row> {
+        let mut out = std::mem::take(&mut self.left);
+        let changed = std::mem::take(&mut self.changed);
+        out.extend(changed.iter().filter_map(|key| self.rows.get(key).cloned()));
+        out
+    }
+
+    /// When [`due`](Self::due) or [`expire`](Self::expire) next has something to do, unless an attempt ends before.
+    pub fn next_wakeup(&self) -> Option<Timestamp> {
+        let mut next: Option<Timestamp> = None;
+        let mut at_most = |at: Timestamp| next = Some(next.map_or(at, |known| known.min(at)));
+        for receiver in self.receivers.keys().filter(|r| !self.in_flight.contains_key(*r)) {
+            let hold = self.hold.get(receiver).copied();
+            for row in self.heads(receiver) {
+                at_most(hold.map_or(row.not_before, |until| until.max(row.not_before)));
+            }
+        }
+        self.rows.values().filter(|r| r.state == RowState::Waiting).for_each(|row| at_most(row.expires_at));
+        next
+    }
+
+    /// Messages on their way to each receiver.
+    pub fn queue_lengths(&self) -> BTreeMap<ReceiverId, u64> {
+        let mut out: BTreeMap<ReceiverId, u64> = self.receivers.keys().map(|id| (id.clone(), 0)).collect();
+        for row in self.rows.values().filter(|row| !row.state.is_final()) {
+            *out.entry(row.receiver.clone()).or_default() += 1;
+        }
+        out
+    }
+}
+
+/// An attempt's end for people, without the URL.
+pub fn describe(end: &End) -> String {
+    match end {
+        End::Answer { status, body, .. } if body.trim().is_empty() => format!("HTTP {status}"),
+        End::Answer { status, body, .. } => {
+            let line: String = body.split_whitespace().collect::<Vec<_>>().join(" ");
+            format!("HTTP {status}: {}", line.chars().take(200).collect::<String>())
+        }
+        End::NotReached { detail, .. } | End::Unknown { detail, .. } => detail.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

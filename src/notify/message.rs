@@ -1,0 +1,299 @@
+//! A message as a value: everything that any dialect may say. It is what the outbox keeps, so that a message is
+//! rendered from the same facts however often it is sent.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::alert::Why;
+use crate::clock::Timestamp;
+use crate::ids::{JourneyId, JourneyKey, RuleId, StepId, VariantId};
+use crate::incident::Incident;
+use crate::journey::{Journey, Severity};
+use crate::report::{FailureFacts, words};
+
+words!(
+    /// What a message is about.
+    Kind {
+        Firing = "firing",
+        Updated = "updated",
+        Resolved = "resolved",
+        Test = "test",
+    }
+);
+
+words!(
+    /// Why it is sent.
+    Because {
+        First = "first",
+        StepJoined = "step_joined",
+        Recovered = "recovered",
+        WasDown = "was_down",
+        Removed = "removed",
+        Test = "test",
+    }
+);
+
+/// What is known of the journey besides its key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    pub id: JourneyId,
+    pub variant: Option<VariantId>,
+    pub title: String,
+    pub owner: Option<String>,
+    pub location: String,
+    pub labels: BTreeMap<String, String>,
+    pub runbook: Option<String>,
+}
+
+impl About {
+    pub fn of(journey: &Journey, key: &JourneyKey, location: &str) -> Self {
+        Self {
+            id: key.journey.clone(),
+            variant: key.variant.clone(),
+            title: journey.title.clone(),
+            owner: journey.owner.clone(),
+            location: location.to_owned(),
+            labels: journey.labels.clone(),
+            runbook: journey.runbook.clone(),
+        }
+    }
+
+    /// For a journey of which only the key is left.
+    pub fn unknown(key: &JourneyKey, location: &str) -> Self {
+        Self {
+            id: key.journey.clone(),
+            variant: key.variant.clone(),
+            title: key.journey.to_string(),
+            owner: None,
+            location: location.to_owned(),
+            labels: BTreeMap::new(),
+            runbook: None,
+        }
+    }
+
+    pub fn key(&self) -> JourneyKey {
+        JourneyKey { journey: self.id.clone(), variant: self.variant.clone() }
+    }
+}
+
+/// One message to one receiver, or to several in the same words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    pub kind: Kind,
+    pub because: Because,
+    /// When it was decided.
+    pub at: Timestamp,
+    pub rule: RuleId,
+    pub severity: Severity,
+    pub journey: About,
+    pub incident: u64,
+    /// The first failed run.
+    pub started_at: Timestamp,
+    pub resolved_at: Option<Timestamp>,
+    pub last_good: Option<Timestamp>,
+    /// Failed runs so far.
+    pub failed_runs: u32,
+    /// Every step that failed in its course.
+    pub steps: Vec<StepId>,
+    /// Other variants of the journey whose last run passed, and those whose last run failed.
+    pub works_for: Vec<VariantId>,
+    pub fails_for: Vec<VariantId>,
+    /// The first real error; for an update the one that joined.
+    pub failure: Option<FailureFacts>,
+}
+
+impl Message {
+    /// What an incident has to say.
+    pub fn of(incident: &Incident, kind: Kind, because: Because, journey: About, now: Timestamp) -> Self {
+        Self {
+            kind,
+            because,
+            at: now,
+            rule: incident.alert.rule.clone(),
+            severity: incident.severity,
+            journey,
+            incident: incident.id,
+            started_at: incident.started_at,
+            resolved_at: incident.resolved_at,
+            last_good: incident.last_good,
+            failed_runs: incident.failed_runs,
+            steps: incident.steps.clone(),
+            works_for: Vec::new(),
+            fails_for: Vec::new(),
+            failure: Some(incident.failure.clone()),
+        }
+    }
+
+    /// A harmless one, to try a receiver.
+    pub fn test(location: &str, now: Timestamp) -> Option<Self> {
+        let key = JourneyKey { journey: JourneyId::new("test")?, variant: None };
+        let mut journey = About::unknown(&key, location);
+        "A test of this receiver".clone_into(&mut journey.title);
+        Some(Self {
+            kind: Kind::Test,
+            because: Because::Test,
+            at: now,
+            rule: RuleId::down(),
+            severity: Severity::Info,
+            journey,
+            incident: 0,
+            started_at: now,
+            resolved_at: None,
+            last_good: None,
+            failed_runs: 0,
+            steps: Vec::new(),
+            works_for: Vec::new(),
+            fails_for: Vec::new(),
+            failure: None,
+        })
+    }
+
+    /// How long the outage lasted, or lasts.
+    pub fn duration(&self) -> Duration {
+        self.resolved_at.unwrap_or(self.at).since(self.started_at)
+    }
+
+    /// The command that makes the curl line real: it signs in anew.
+    pub fn rerun(&self) -> Option<String> {
+        let step = &self.failure.as_ref()?.step;
+        let variant = self.journey.variant.as_ref().map(|v| format!(" --variant {v}")).unwrap_or_default();
+        Some(format!("journeyd run {}{variant} --until {step}", self.journey.id))
+    }
+
+    /// The whole message in one line: for a chat's notification and for the log.
+    pub fn headline(&self) -> String {
+        let journey = self.journey.key();
+        let took = lasting(self.duration());
+        match (self.kind, self.because) {
+            (Kind::Test, _) => format!("TEST from journeyd at {}: this receiver works.", self.journey.location),
+            (Kind::Resolved, Because::WasDown) => {
+                format!("RESOLVED {journey}: was down for {took} and passes again")
+            }
+            (Kind::Resolved, Because::Removed) => {
+                format!("RESOLVED {journey}: no longer watched (removed or disabled) after {took}")
+            }
+            (Kind::Resolved, _) => format!("RESOLVED {journey}: passes again after {took}"),
+            (kind, _) => {
+                let word = if kind == Kind::Updated { "STILL FIRING" } else { "FIRING" };
+                match &self.failure {
+                    Some(facts) => format!("{word} {journey}: {}", failed_at(facts)),
+                    None => format!("{word} {journey}"),
+                }
+            }
+        }
+    }
+}
+
+/// `step pay failed: http_5xx 503`.
+pub fn failed_at(facts: &FailureFacts) -> String {
+    let status = facts.status.map(|s| format!(" {s}")).unwrap_or_default();
+    format!("step {} failed: {}{status}", facts.step, facts.failure.reason)
+}
+
+/// A span for people: two units at most, never less than a second.
+pub fn lasting(duration: Duration) -> String {
+    let secs = duration.as_secs();
+    match (secs / 86_400, secs / 3600 % 24, secs / 60 % 60, secs % 60) {
+        (0, 0, 0, s) => format!("{}s", s.max(1)),
+        (0, 0, m, 0) => format!("{m}m"),
+        (0, 0, m, s) => format!("{m}m {s}s"),
+        (0, h, 0, _) => format!("{h}h"),
+        (0, h, m, _) => format!("{h}h {m}m"),
+        (d, 0, _, _) => format!("{d}d"),
+        (d, h, _, _) => format!("{d}d {h}h"),
+    }
+}
+
+impl From<Why> for Because {
+    fn from(why: Why) -> Self {
+        if why == Why::Removed { Self::Removed } else { Self::Recovered }
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use crate::alert::tests::facts;
+
+    pub fn message(kind: Kind, because: Because) -> Message {
+        let mut failure = facts("6f0c");
+        failure.failure.got = "503 Service Unavailable: \"<b>*upstream*</b> `down` & out\"".into();
+        failure.request_id = "0f7c2a5e".into();
+        failure.trace_id = "4bf92f3577b34da6a3ce929d0e0e4736".into();
+        failure.curl = Some(
+            "curl -sS -i 'https://shop.example/api/orders?a=1&b=2' -b \"$JOURNEYD_COOKIE\" --data-raw '{}'".into(),
+        );
+        failure.response_ids = vec![("cf-ray".into(), "8c1".into())];
+        failure.passed = vec![StepId::new("login").unwrap(), StepId::new("search").unwrap()];
+        failure.blocked = vec![StepId::new("confirm").unwrap()];
+        failure.at = Timestamp::from_secs(1_790_000_000);
+        let resolved = kind == Kind::Resolved;
+        Message {
+            kind,
+            because,
+            at: Timestamp::from_secs(1_790_000_000 + if resolved { 250 } else { 60 }),
+            rule: RuleId::new("down").unwrap(),
+            severity: Severity::Critical,
+            journey: About {
+                id: JourneyId::new("checkout").unwrap(),
+                variant: VariantId::new("member"),
+                title: "Buy one item".into(),
+                owner: Some("team-payments".into()),
+                location: "fra".into(),
+                labels: BTreeMap::from([("service".into(), "shop".into())]),
+                runbook: Some("https://runbooks.example/checkout?a=1&b=2".into()),
+            },
+            incident: 42,
+            started_at: Timestamp::from_secs(1_790_000_000),
+            resolved_at: resolved.then_some(Timestamp::from_secs(1_790_000_250)),
+            last_good: Some(Timestamp::from_secs(1_789_999_940)),
+            failed_runs: 2,
+            steps: vec![failure.step.clone()],
+            works_for: vec![VariantId::new("guest").unwrap()],
+            fails_for: vec![],
+            failure: Some(failure),
+        }
+    }
+
+    #[test]
+    fn a_headline_says_it_all() {
+        for (kind, because, want) in [
+            (Kind::Firing, Because::First, "FIRING checkout/member: step pay failed: http_5xx 503"),
+            (Kind::Updated, Because::StepJoined, "STILL FIRING checkout/member: step pay failed: http_5xx 503"),
+            (Kind::Resolved, Because::Recovered, "RESOLVED checkout/member: passes again after 4m 10s"),
+            (Kind::Resolved, Because::WasDown, "RESOLVED checkout/member: was down for 4m 10s and passes again"),
+            (
+                Kind::Resolved,
+                Because::Removed,
+                "RESOLVED checkout/member: no longer watched (removed or disabled) after 4m 10s",
+            ),
+        ] {
+            assert_eq!(message(kind, because).headline(), want);
+        }
+    }
+
+    #[test]
+    fn spans_are_told_in_two_units() {
+        for (secs, want) in [
+            (0, "1s"),
+            (59, "59s"),
+            (60, "1m"),
+            (250, "4m 10s"),
+            (3600, "1h"),
+            (5400, "1h 30m"),
+            (90_000, "1d 1h"),
+            (86_400, "1d"),
+        ] {
+            assert_eq!(lasting(Duration::from_secs(secs)), want);
+        }
+    }
+
+    #[test]
+    fn a_message_comes_back_from_the_store_as_it_went_in() {
+        let message = message(Kind::Firing, Because::First);
+        let text = serde_json::to_string(&message).unwrap();
+        assert_eq!(serde_json::from_str::<Message>(&text).unwrap(), message);
+    }
+}

@@ -1,0 +1,121 @@
+//! The generic webhook: Standard Webhooks 1.0 (<https://www.standardwebhooks.com>), body as DESIGN §5 has it.
+
+use base64::Engine as _;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::{Value as Json, json};
+use sha2::Sha256;
+
+use crate::clock::Timestamp;
+use crate::notify::SigningKey;
+use crate::notify::message::{Kind, Message};
+
+pub fn render(message: &Message) -> Json {
+    let kind = match message.kind {
+        Kind::Test => "notifier.test".to_owned(),
+        kind => format!("alert.{kind}"),
+    };
+    json!({
+        "type": kind,
+        "timestamp": message.at,
+        "data": {
+            "schema": 1,
+            "incident": {
+                "id": message.incident.to_string(),
+                // Once there is a page to link to.
+                "url": null,
+                "started_at": message.started_at,
+                "resolved_at": message.resolved_at,
+                "duration_seconds": message.duration().as_secs(),
+                "steps": message.steps,
+            },
+            "alerts": [{
+                "id": message.rule,
+                "severity": message.severity,
+                "reason": message.because,
+                "repeat": 0,
+                "journey": {
+                    "id": message.journey.id,
+                    "title": message.journey.title,
+                    "variant": message.journey.variant.as_ref().map_or("", |v| v.as_str()),
+                    "owner": message.journey.owner,
+                    "location": message.journey.location,
+                    "labels": message.journey.labels,
+                    "runbook": message.journey.runbook,
+                },
+                "failed_runs": message.failed_runs,
+                "last_good_at": message.last_good,
+                "works_for": message.works_for,
+                "fails_for": message.fails_for,
+                "failure": failure(message),
+                "diagnosis": null,
+                "changes": [],
+            }],
+        },
+    })
+}
+
+fn failure(message: &Message) -> Json {
+    let Some(facts) = &message.failure else { return Json::Null };
+    let response_ids: serde_json::Map<String, Json> =
+        facts.response_ids.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    json!({
+        "at": facts.at,
+        "step": facts.step,
+        "reason": facts.failure.reason,
+        "kind": facts.failure.kind,
+        "status": facts.status,
+        "message": format!("expected {}, got {}", facts.failure.expected, facts.failure.got),
+        "subject": facts.failure.subject,
+        "expected": facts.failure.expected,
+        "got": facts.failure.got,
+        "place": facts.failure.place,
+        "method": facts.method,
+        "url": facts.url,
+        "run_id": facts.run_id,
+        "request_id": facts.request_id,
+        "trace_id": facts.trace_id,
+        "response_ids": response_ids,
+        "curl": facts.curl,
+        "rerun": message.rerun(),
+        "passed_steps": facts.passed,
+        "blocked_steps": facts.blocked,
+    })
+}
+
+/// The `webhook-signature` header: `v1,` and the base64 of HMAC-SHA256 over `id.timestamp.body`.
+pub fn signature(key: &SigningKey, id: &str, at: Timestamp, body: &str) -> Option<String> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(&key.0).ok()?;
+    let secs = at.micros().div_euclid(1_000_000);
+    mac.update(format!("{id}.{secs}.").as_bytes());
+    mac.update(body.as_bytes());
+    Some(format!("v1,{}", base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notify::message::Because;
+    use crate::notify::message::tests::message;
+    use crate::notify::tests::golden;
+
+    #[test]
+    fn the_published_test_vector_passes() {
+        let key = SigningKey::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let at = Timestamp::from_secs(1_614_265_330);
+        let got = signature(&key, "msg_p5jXN8AQM9LWM0D4loKWxJek", at, r#"{"test": 2432232314}"#);
+        assert_eq!(got.as_deref(), Some("v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="));
+    }
+
+    #[test]
+    fn payloads_are_as_they_were_read() {
+        for (name, kind, because) in [
+            ("webhook-firing", Kind::Firing, Because::First),
+            ("webhook-updated", Kind::Updated, Because::StepJoined),
+            ("webhook-resolved", Kind::Resolved, Because::Recovered),
+            ("webhook-was-down", Kind::Resolved, Because::WasDown),
+        ] {
+            golden(name, &render(&message(kind, because)));
+        }
+        golden("webhook-test", &render(&Message::test("fra", Timestamp::from_secs(1_790_000_000)).unwrap()));
+    }
+}

@@ -1,0 +1,145 @@
+//! What is shown once it is committed: metrics, log, incidents for the web.
+
+use std::sync::Arc;
+
+use crate::alert::State;
+use crate::journey::Severity;
+use crate::notify::retry::{Trouble, Verdict as Delivery};
+use crate::pipeline::judge::Verdict;
+use crate::pipeline::{Input, Pipeline, RECENT};
+use crate::report::{Fault, Outcome, RunReport, StepOutcome};
+
+impl Verdict {
+    pub fn append(&mut self, mut other: Self) {
+        self.writes.append(&mut other.writes);
+        self.transitions.append(&mut other.transitions);
+        self.opened.append(&mut other.opened);
+        self.resolved.append(&mut other.resolved);
+        self.sending.append(&mut other.sending);
+        self.ended.append(&mut other.ended);
+        self.expired.append(&mut other.expired);
+        self.parked.append(&mut other.parked);
+        self.slos.append(&mut other.slos);
+    }
+}
+
+impl Pipeline {
+    pub(super) fn show(&mut self, verdict: &Verdict, incidents_changed: bool) {
+        for transition in &verdict.transitions {
+            self.metrics.transition(transition);
+            let (alert, why) = (&transition.key.rule, transition.why);
+            let (from, to) = (transition.from, transition.to);
+            let journey = &transition.key.journey;
+            if matches!((from, to), (State::Pending | State::Inactive, State::Firing))
+                || matches!((from, to), (State::Firing | State::Recovering, State::Inactive))
+            {
+                tracing::warn!(%journey, %alert, %from, %to, %why, "the alert changed.");
+            } else {
+                tracing::info!(%journey, %alert, %from, %to, %why, "the alert changed.");
+            }
+        }
+        if incidents_changed {
+            for incident in &verdict.resolved {
+                self.recent.push_front(incident.clone());
+            }
+            self.recent.truncate(RECENT);
+            self.show_incidents();
+        }
+        for ended in &verdict.ended {
+            let row = &ended.row;
+            let (receiver, kind, id) = (row.receiver.as_str(), row.message.kind, row.id.as_str());
+            let (incident, error) = (row.incident, row.last_error.as_str());
+            match ended.verdict {
+                Delivery::Delivered => tracing::info!(receiver, incident, %kind, id, "told."),
+                Delivery::Retry { trouble, .. } => {
+                    let again_at = row.not_before;
+                    tracing::warn!(receiver, incident, %kind, id, %trouble, error, %again_at, "could not be told; will be tried again.");
+                }
+                Delivery::Park { trouble } => tracing::error!(
+                    receiver, incident, %kind, id, %trouble, error,
+                    "was refused for good and is parked: nobody there knows. Mend the receiver; `journeyd notify test` tries it."
+                ),
+            }
+        }
+        for row in &verdict.expired {
+            self.gave_up(&row.receiver, Trouble::Expired);
+            let (receiver, incident, kind) = (row.receiver.as_str(), row.incident, row.message.kind);
+            let error = row.last_error.as_str();
+            tracing::error!(receiver, incident, %kind, error, "could not be told in time and was given up.");
+        }
+        for row in &verdict.parked {
+            let (receiver, incident, kind) = (row.receiver.as_str(), row.incident, row.message.kind);
+            tracing::warn!(receiver, incident, %kind, "a message is left: its receiver is no longer in the configuration.");
+        }
+        self.metrics.objectives(false, verdict.slos.iter().cloned());
+        self.metrics.queues(self.judge.queue_lengths());
+    }
+
+    pub(super) fn show_incidents(&self) {
+        let mut open = [0; 3];
+        for incident in self.judge.open_incidents() {
+            if let Some(place) = Severity::NAMES.iter().position(|(_, s)| *s == incident.severity) {
+                open[place] += 1;
+            }
+        }
+        self.metrics.incidents_open(open);
+        self.shown.send_replace(Arc::new(self.judge.open_incidents().chain(&self.recent).cloned().collect()));
+    }
+
+    pub(super) fn show_input(&mut self, input: &Input) {
+        match input {
+            Input::Report(report) => {
+                self.metrics.observe(report);
+                let failing = match report.outcome {
+                    Outcome::Passed => self.failing.remove(&report.key),
+                    Outcome::Failed(_) => !self.failing.insert(report.key.clone()),
+                    Outcome::Errored(_) => false,
+                };
+                log_run(report, failing);
+            }
+            Input::Missed { key, scheduled_at, reason, count } => {
+                self.metrics.missed(key, *reason, *count);
+                tracing::warn!(journey = %key, %scheduled_at, %reason, count, "runs were missed.");
+            }
+            Input::Configure(_) => {}
+        }
+    }
+}
+/// One line per run; only what did not pass, or passes again, gets above debug. `failing`: the run before failed.
+fn log_run(report: &RunReport, failing: bool) {
+    let (journey, trace_id) = (report.key.to_string(), report.trace_id.as_str());
+    let duration = crate::quantity::show_duration(report.duration);
+    let (journey, duration) = (journey.as_str(), duration.as_str());
+    let culprit = report.culprit();
+    match (&report.outcome, culprit.map(|s| (s.id.as_str(), &s.outcome))) {
+        (Outcome::Passed, _) if failing => tracing::info!(journey, trace_id, duration, "passes again."),
+        (Outcome::Passed, _) => tracing::debug!(journey, trace_id, duration, "passed."),
+        (Outcome::Failed(reason), Some((step, StepOutcome::Failed(failure)))) => {
+            let (reason, subject, at) = (reason.as_str(), failure.subject.as_str(), failure.place.as_str());
+            let (expected, got) = (failure.expected.as_str(), failure.got.as_str());
+            let exchange = culprit.and_then(|s| s.exchange.as_ref());
+            let request_id = exchange.map_or("", |e| e.request_id.as_str());
+            let curl = exchange.and_then(|e| e.curl.as_deref()).unwrap_or_default();
+            tracing::warn!(
+                journey, step, reason, subject, expected, got, at, request_id, trace_id, duration, curl, "failed."
+            );
+        }
+        (Outcome::Failed(reason), _) => {
+            tracing::warn!(journey, reason = reason.as_str(), trace_id, duration, "failed.");
+        }
+        (Outcome::Errored(Fault::Shutdown), _) => tracing::debug!(journey, trace_id, "cut off by the shutdown."),
+        (Outcome::Errored(fault), Some((step, StepOutcome::Errored { detail, .. }))) => {
+            let (fault, detail) = (fault.as_str(), detail.as_str());
+            tracing::error!(journey, step, fault, detail, trace_id, "the run says nothing of the target.");
+        }
+        (Outcome::Errored(fault), _) => {
+            tracing::error!(journey, fault = fault.as_str(), trace_id, "the run says nothing of the target.");
+        }
+    }
+    for step in &report.cleanup {
+        if let StepOutcome::Failed(failure) = &step.outcome {
+            let (step, reason, got) = (step.id.as_str(), failure.reason.as_str(), failure.got.as_str());
+            tracing::warn!(journey, step, reason, got, trace_id, "cleanup failed; check for left-over test data.");
+        }
+    }
+}

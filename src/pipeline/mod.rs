@@ -1,0 +1,318 @@
+//! The narrow waist's consumer: one task that owns all judging state.
+//!
+//! ```text
+//!  inputs ─► judge (pure) ─► Verdict ─► store.commit: one transaction ─► metrics · log · watcher
+//!    ▲                                                              └──► outbox ─► chat
+//!    └──────────────────── how an attempt ended ◄────────────────────────────┘
+//! ```
+//!
+//! Nothing is shown or told before it is committed, so that a crash at any instant loses no decided message and
+//! opens no incident twice. While a commit is being written the next inputs gather: under load one transaction
+//! holds many runs. When the store fails, judging and telling go on from memory, and what could not be written is
+//! written once it can be.
+
+mod effects;
+pub mod judge;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::clock::{Stopwatch, Timestamp, now};
+use crate::failpoint;
+use crate::ids::{JourneyKey, ReceiverId};
+use crate::incident::Incident;
+use crate::metrics::{Metrics, StoreOp};
+use crate::notify::backlog::Sending;
+use crate::notify::outbox::Sender;
+use crate::notify::retry::{End, Trouble};
+use crate::pipeline::judge::{Judge, JudgeSettings, Verdict};
+use crate::report::{MissedReason, RunReport};
+use crate::store::{Store, Write};
+
+/// Everything that can happen.
+pub enum Input {
+    Report(Arc<RunReport>),
+    Missed { key: JourneyKey, scheduled_at: Timestamp, reason: MissedReason, count: u64 },
+    Configure(Box<JudgeSettings>),
+}
+
+/// Reports waiting for the pipeline; beyond this, runs wait to hand theirs in.
+pub const QUEUE: usize = 1024;
+/// Inputs that go into one transaction.
+const BATCH: usize = 200;
+/// How long runs that changed nothing wait for company: nobody waits for them, and an fsync is dear.
+const GATHER: Duration = Duration::from_millis(50);
+/// When a store that failed is tried again.
+const STORE_RETRY: Duration = Duration::from_secs(5);
+/// What may wait in memory for the store.
+const MOST_UNWRITTEN: usize = 10_000;
+/// How often numbers that change by the clock alone are brought up to date.
+const REFRESH: Duration = Duration::from_secs(30);
+/// What a shutdown gives to messages that are due.
+const FLUSH: Duration = Duration::from_secs(5);
+/// Resolved incidents that are still shown.
+const RECENT: usize = 50;
+
+pub struct Pipeline {
+    judge: Judge,
+    store: Arc<Store>,
+    sender: Sender,
+    metrics: Metrics,
+    /// The demo's board.
+    watcher: Option<mpsc::Sender<Input>>,
+    /// Whose last run failed, so that the log says when one passes again.
+    failing: BTreeSet<JourneyKey>,
+    attempts: JoinSet<Attempt>,
+    /// Rows that the store could not take, oldest first.
+    unwritten: Vec<Write>,
+    store_failed: Option<Stopwatch>,
+    recent: VecDeque<Incident>,
+    shown: watch::Sender<Arc<Vec<Incident>>>,
+}
+
+/// How sending a message ended.
+struct Attempt {
+    receiver: ReceiverId,
+    id: String,
+    end: End,
+    took: Duration,
+}
+
+/// What a pipeline works with.
+pub struct Parts {
+    pub store: Arc<Store>,
+    pub sender: Sender,
+    pub metrics: Metrics,
+    pub watcher: Option<mpsc::Sender<Input>>,
+    /// Where open and recent incidents are shown.
+    pub shown: watch::Sender<Arc<Vec<Incident>>>,
+}
+
+impl Pipeline {
+    pub fn new(judge: Judge, parts: Parts) -> Self {
+        let Parts { store, sender, metrics, watcher, shown } = parts;
+        Self {
+            judge,
+            store,
+            sender,
+            metrics,
+            watcher,
+            failing: BTreeSet::new(),
+            attempts: JoinSet::new(),
+            unwritten: Vec::new(),
+            store_failed: None,
+            recent: VecDeque::new(),
+            shown,
+        }
+    }
+
+    /// Runs until every sender is gone. `first` is what restoring and configuring came to.
+    pub async fn run(mut self, first: Verdict, mut inputs: mpsc::Receiver<Input>) {
+        self.show_settings();
+        self.show_incidents();
+        for (key, last) in self.judge.standings() {
+            self.metrics.restore(key, last);
+            if last.up == Some(false) {
+                self.failing.insert(key.clone());
+            }
+        }
+        let mut verdict = first;
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut refreshed = Stopwatch::start();
+        let mut open = true;
+        loop {
+            self.judge.tick(now(), &mut verdict);
+            self.settle(std::mem::take(&mut verdict), batch.drain(..)).await;
+            if !open {
+                break;
+            }
+            open = self.gather(&mut inputs, &mut batch, &mut verdict).await;
+            if refreshed.elapsed() >= REFRESH {
+                refreshed = Stopwatch::start();
+                self.judge.refresh_objectives(now(), &mut verdict);
+            }
+        }
+        self.finish().await;
+    }
+
+    /// Waits until something happens, and a little longer if it is nothing that anybody waits for. False when
+    /// there will be no more inputs.
+    async fn gather(
+        &mut self,
+        inputs: &mut mpsc::Receiver<Input>,
+        batch: &mut Vec<Input>,
+        verdict: &mut Verdict,
+    ) -> bool {
+        let mut first: Option<Stopwatch> = None;
+        loop {
+            let wait = match first {
+                Some(since) => GATHER.saturating_sub(since.elapsed()),
+                None => self.next_wakeup(now()),
+            };
+            if first.is_some() && wait.is_zero() {
+                return true;
+            }
+            let before = batch.len();
+            tokio::select! {
+                biased;
+                Some(ended) = self.attempts.join_next() => self.attempt_ended(ended, verdict),
+                taken = inputs.recv_many(batch, BATCH - before) => {
+                    if taken == 0 {
+                        return false;
+                    }
+                    let at = now();
+                    for input in &batch[before..] {
+                        self.apply(input, at, verdict);
+                    }
+                }
+                () = tokio::time::sleep(wait) => return true,
+            }
+            if verdict.is_decision() || !verdict.ended.is_empty() || batch.len() >= BATCH {
+                return true;
+            }
+            first.get_or_insert_with(Stopwatch::start);
+        }
+    }
+
+    fn next_wakeup(&self, now: Timestamp) -> Duration {
+        let due = self.judge.next_wakeup().map_or(REFRESH, |at| at.since(now));
+        let store = self.store_failed.map_or(REFRESH, |since| STORE_RETRY.saturating_sub(since.elapsed()));
+        // Timers are exact to a millisecond; waking up just before would only spin.
+        due.min(store).min(REFRESH) + Duration::from_millis(1)
+    }
+
+    fn apply(&mut self, input: &Input, now: Timestamp, verdict: &mut Verdict) {
+        match input {
+            Input::Report(report) => self.judge.report(report, now, verdict),
+            Input::Missed { .. } => {}
+            Input::Configure(settings) => {
+                let more = self.judge.configure((**settings).clone(), now);
+                verdict.append(more);
+                self.show_settings();
+            }
+        }
+    }
+
+    fn attempt_ended(&mut self, ended: Result<Attempt, tokio::task::JoinError>, verdict: &mut Verdict) {
+        match ended {
+            Ok(Attempt { receiver, id, end, took }) => {
+                let at = now();
+                self.judge.attempt_ended(&receiver, &id, &end, at, verdict);
+                let trouble = verdict.ended.last().and_then(|ended| match ended.verdict {
+                    crate::notify::retry::Verdict::Delivered => None,
+                    crate::notify::retry::Verdict::Retry { trouble, .. }
+                    | crate::notify::retry::Verdict::Park { trouble } => Some(trouble),
+                });
+                self.metrics.attempted(&receiver, took, trouble, at);
+            }
+            // The panic hook has told it; the row stays as it is and is sent again after a restart.
+            Err(error) => tracing::error!(%error, "sending a message broke off."),
+        }
+    }
+
+    /// The configuration's part of the metrics.
+    fn show_settings(&self) {
+        self.metrics.configure_alerts(self.judge.alerts());
+        self.metrics.configure_receivers(self.judge.receivers().receivers.keys().cloned());
+        self.metrics.objectives(true, []);
+    }
+
+    /// Commits, and only then shows and tells.
+    async fn settle(&mut self, mut verdict: Verdict, inputs: impl Iterator<Item = Input>) {
+        if verdict.ended.iter().any(|ended| ended.row.state.is_final()) {
+            failpoint::pass("before_mark");
+        }
+        let incidents_changed = verdict.writes.iter().any(|write| matches!(write, Write::Incident(_)));
+        self.commit(std::mem::take(&mut verdict.writes)).await;
+        self.show(&verdict, incidents_changed);
+        for input in inputs {
+            self.show_input(&input);
+            if let Some(watcher) = &self.watcher {
+                // A board that is gone or behind must not hold up anything.
+                let _ = watcher.try_send(input);
+            }
+        }
+        for sending in verdict.sending {
+            self.send(sending);
+        }
+    }
+
+    async fn commit(&mut self, writes: Vec<Write>) {
+        self.unwritten.extend(writes);
+        let waits = self.store_failed.is_some_and(|since| since.elapsed() < STORE_RETRY);
+        if self.unwritten.is_empty() || waits {
+            self.bound_unwritten();
+            return;
+        }
+        match self.store.commit(std::mem::take(&mut self.unwritten)).await {
+            Ok(()) => {
+                if self.store_failed.take().is_some() {
+                    tracing::warn!("the store works again; what was kept in memory is written.");
+                }
+            }
+            Err((back, error)) => {
+                self.metrics.store_error(StoreOp::Commit);
+                if self.store_failed.is_none() {
+                    tracing::error!(
+                        %error,
+                        "the store cannot be written; monitoring and telling go on from memory. A crash now would forget them: look at the disk."
+                    );
+                }
+                self.store_failed = Some(Stopwatch::start());
+                self.unwritten = back;
+                self.bound_unwritten();
+            }
+        }
+    }
+
+    /// Memory is bounded: runs go first, then what is oldest.
+    fn bound_unwritten(&mut self) {
+        if self.unwritten.len() <= MOST_UNWRITTEN {
+            return;
+        }
+        self.unwritten.retain(Write::is_decision);
+        let excess = self.unwritten.len().saturating_sub(MOST_UNWRITTEN);
+        self.unwritten.drain(..excess);
+    }
+
+    fn send(&mut self, sending: Sending) {
+        let Some(receiver) = self.judge.receivers().receivers.get(&sending.receiver).cloned() else { return };
+        let sender = self.sender.clone();
+        self.attempts.spawn(async move {
+            let watch = Stopwatch::start();
+            let end = sender.send(&receiver, &sending).await;
+            failpoint::pass("after_post");
+            Attempt { receiver: sending.receiver, id: sending.id, end, took: watch.elapsed() }
+        });
+    }
+
+    /// No more runs: messages that are due get a little time, the rest waits in the store.
+    async fn finish(mut self) {
+        let watch = Stopwatch::start();
+        while !self.attempts.is_empty() && watch.elapsed() < FLUSH {
+            let mut verdict = Verdict::default();
+            let left = FLUSH.saturating_sub(watch.elapsed());
+            if let Ok(Some(ended)) = tokio::time::timeout(left, self.attempts.join_next()).await {
+                self.attempt_ended(ended, &mut verdict);
+                self.judge.tick(now(), &mut verdict);
+                self.settle(verdict, std::iter::empty()).await;
+            }
+        }
+        self.attempts.abort_all();
+        self.store_failed = None;
+        self.commit(self.judge.last_goods()).await;
+        let waiting: BTreeMap<ReceiverId, u64> =
+            self.judge.queue_lengths().into_iter().filter(|(_, length)| *length > 0).collect();
+        for (receiver, messages) in waiting {
+            tracing::info!(%receiver, messages, "messages wait in the store and go out after the next start.");
+        }
+    }
+
+    fn gave_up(&self, receiver: &ReceiverId, trouble: Trouble) {
+        self.metrics.gave_up(receiver, trouble);
+    }
+}

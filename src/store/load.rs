@@ -1,0 +1,135 @@
+//! What a store remembers, read once at the start.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rusqlite::{Connection, Row as SqlRow};
+use uuid::Uuid;
+
+use crate::alert::{Alert, AlertKey};
+use crate::clock::Timestamp;
+use crate::entropy;
+use crate::ids::{JourneyKey, ReceiverId, RuleId};
+use crate::incident::Incident;
+use crate::notify::backlog::{Row, RowState};
+use crate::report::LastResult;
+use crate::slo::Counts;
+use crate::store::StoreError;
+
+/// Everything that outlived the last process.
+#[derive(Debug)]
+pub struct Restored {
+    /// The store's own identity: message ids come from it.
+    pub store_id: Uuid,
+    /// When each journey's last run was due, and how it stood.
+    pub journeys: BTreeMap<JourneyKey, (Timestamp, LastResult)>,
+    /// Alerts that are not inactive.
+    pub alerts: BTreeMap<AlertKey, Alert>,
+    /// Incidents that are not resolved.
+    pub incidents: Vec<Incident>,
+    pub last_incident: u64,
+    /// Messages that are not done with, and those of open incidents.
+    pub outbox: Vec<Row>,
+    /// Counts by hour (its first minute).
+    pub counts: Vec<(JourneyKey, i64, Counts)>,
+}
+
+/// Names that no longer follow the rules cannot come from this program; they are damage.
+fn damaged<T>(what: &str, value: Option<T>) -> Result<T, StoreError> {
+    value.ok_or_else(|| StoreError::Damaged(format!("{what} is not readable")))
+}
+
+fn parse<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Damaged(format!("{what}: {error}")))
+}
+
+fn journey(row: &SqlRow<'_>, first: usize) -> Result<JourneyKey, StoreError> {
+    let (journey, variant): (String, String) = (row.get(first)?, row.get(first + 1)?);
+    damaged("a journey's name", JourneyKey::from_labels(&journey, &variant))
+}
+
+fn micros(value: i64) -> Duration {
+    Duration::from_micros(u64::try_from(value).unwrap_or(0))
+}
+
+fn rows<T>(
+    db: &Connection,
+    sql: &str,
+    mut read: impl FnMut(&SqlRow<'_>) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let mut statement = db.prepare(sql)?;
+    let mut found = statement.query([])?;
+    let mut out = Vec::new();
+    while let Some(row) = found.next()? {
+        out.push(read(row)?);
+    }
+    Ok(out)
+}
+
+pub fn load(db: &Connection) -> Result<Restored, StoreError> {
+    let fresh = entropy::uuid().to_string();
+    db.execute("INSERT OR IGNORE INTO meta VALUES ('store_id', ?1)", [fresh])?;
+    let store_id: String = db.query_row("SELECT value FROM meta WHERE key = 'store_id'", [], |row| row.get(0))?;
+    let journeys = rows(db, "SELECT * FROM journeys", |row| {
+        let last = LastResult {
+            up: row.get(3)?,
+            last_run: row.get::<_, Option<i64>>(4)?.map(Timestamp::from_micros),
+            last_success: row.get::<_, Option<i64>>(5)?.map(Timestamp::from_micros),
+            last_duration: row.get::<_, Option<i64>>(6)?.map(micros),
+        };
+        Ok((journey(row, 0)?, (Timestamp::from_micros(row.get(2)?), last)))
+    })?;
+    let alerts = rows(db, "SELECT journey, variant, rule, alert FROM alerts", |row| {
+        let rule: String = row.get(2)?;
+        let key = AlertKey { journey: journey(row, 0)?, rule: damaged("a rule's name", RuleId::new(&rule))? };
+        Ok((key, parse("an alert", &row.get::<_, String>(3)?)?))
+    })?;
+    let incidents = rows(db, "SELECT incident FROM incidents WHERE resolved_at IS NULL ORDER BY id", |row| {
+        parse("an incident", &row.get::<_, String>(0)?)
+    })?;
+    let last_incident: Option<u64> = db.query_row("SELECT max(id) FROM incidents", [], |row| row.get(0))?;
+    // Finished rows of an unfinished story belong to it: they say who was told.
+    let outbox = rows(
+        db,
+        "SELECT receiver, incident, sequence, id, state, maybe_sent, failures, not_before, expires_at, decided_at,
+             ended_at, group_interval, last_error, message
+         FROM outbox o
+         WHERE incident IN (SELECT id FROM incidents WHERE resolved_at IS NULL)
+             OR EXISTS (SELECT 1 FROM outbox p WHERE p.receiver = o.receiver AND p.incident = o.incident
+                 AND p.state IN ('waiting', 'sending'))",
+        outbox_row,
+    )?;
+    let counts = rows(db, "SELECT hour, journey, variant, runs, failed, slow FROM slo_hours", |row| {
+        let counts = Counts { runs: row.get(3)?, failed: row.get(4)?, slow: row.get(5)? };
+        Ok((journey(row, 1)?, row.get::<_, i64>(0)? * 60, counts))
+    })?;
+    Ok(Restored {
+        store_id: damaged("the store's id", Uuid::parse_str(&store_id).ok())?,
+        journeys: journeys.into_iter().collect(),
+        alerts: alerts.into_iter().collect(),
+        incidents,
+        last_incident: last_incident.unwrap_or(0),
+        outbox,
+        counts,
+    })
+}
+
+fn outbox_row(row: &SqlRow<'_>) -> Result<Row, StoreError> {
+    let (receiver, state): (String, String) = (row.get(0)?, row.get(4)?);
+    Ok(Row {
+        receiver: damaged("a receiver's name", ReceiverId::new(&receiver))?,
+        incident: row.get(1)?,
+        sequence: row.get(2)?,
+        id: row.get(3)?,
+        state: damaged("a message's state", RowState::parse(&state))?,
+        maybe_sent: row.get(5)?,
+        failures: row.get(6)?,
+        not_before: Timestamp::from_micros(row.get(7)?),
+        expires_at: Timestamp::from_micros(row.get(8)?),
+        decided_at: Timestamp::from_micros(row.get(9)?),
+        ended_at: row.get::<_, Option<i64>>(10)?.map(Timestamp::from_micros),
+        group_interval: micros(row.get(11)?),
+        last_error: row.get(12)?,
+        message: parse("a message", &row.get::<_, String>(13)?)?,
+    })
+}

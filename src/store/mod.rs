@@ -1,0 +1,272 @@
+//! What survives: runs, alert states, incidents, the outbox, counts. SQLite, one writer thread.
+//!
+//! ```text
+//!  pipeline ── Vec<Write> ──► writer thread: BEGIN IMMEDIATE … COMMIT (one fsync) ──► answer
+//!  start    ◄── Restored ─── load.rs
+//!  schema.rs  tables, migrations      retention.rs  what may go (pure)
+//! ```
+//!
+//! One commit holds everything that was decided together. While one is written the next one gathers, so that a
+//! busy daemon makes few large transactions and an idle one small quick ones.
+
+mod load;
+mod retention;
+mod schema;
+mod write;
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use tokio::sync::oneshot;
+
+use crate::clock::{Beat, Timestamp, now};
+use crate::failpoint;
+
+pub use load::Restored;
+pub use retention::Keep;
+pub use write::{RunRow, Write};
+
+/// Commits waiting for the writer; the pipeline waits for each, so one is the rule.
+const QUEUE: usize = 16;
+/// The writer shows that it lives at least this often.
+const BEAT_EVERY: Duration = Duration::from_secs(1);
+/// A store up to this size is looked through at each start.
+const CHECKED_SIZE: u64 = 256 << 20;
+/// Rows of each table that one round of retention may take: short enough to hold up nobody.
+const SLICE: u32 = 5000;
+
+/// Where the store lies and what it keeps.
+#[derive(Debug, Clone)]
+pub struct StoreSettings {
+    pub dir: PathBuf,
+    pub keep: Keep,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("{0}")]
+    Sqlite(#[from] rusqlite::Error),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("another journeyd ({holder}) is using it; two daemons cannot share a store")]
+    Locked { holder: String },
+    #[error("it was written by a newer journeyd (version {found} of the tables; this one knows up to {known})")]
+    Newer { found: usize, known: usize },
+    #[error("state.db is a database of another program")]
+    NotOurs,
+    #[error("it is damaged: {0}")]
+    Damaged(String),
+    #[error("the writer is gone")]
+    Gone,
+}
+
+impl StoreError {
+    fn is_damage(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        match self {
+            Self::Damaged(_) => true,
+            Self::Sqlite(error) => {
+                matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+            }
+            _ => false,
+        }
+    }
+}
+
+enum Request {
+    Commit { writes: Vec<Write>, reply: oneshot::Sender<Result<(), (Vec<Write>, StoreError)>> },
+    Retain { keep: Keep, now: Timestamp, reply: oneshot::Sender<Result<u64, StoreError>> },
+}
+
+/// An open store. Dropping it ends the writer after what was handed in.
+pub struct Store {
+    requests: Option<SyncSender<Request>>,
+    writer: Option<std::thread::JoinHandle<()>>,
+    beat: Beat,
+    _lock: File,
+}
+
+impl Store {
+    /// Opens the store of `dir`, making it if need be, and reads what it remembers. Blocks.
+    ///
+    /// A damaged store is set aside, never deleted, and an empty one takes its place: a monitor that does not start
+    /// is worse than one that has forgotten.
+    pub fn open(settings: &StoreSettings) -> Result<(Self, Restored), StoreError> {
+        let dir = &settings.dir;
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        let lock = lock(dir)?;
+        let path = dir.join("state.db");
+        let (db, restored) = match open(&path) {
+            Err(error) if error.is_damage() => {
+                let aside = dir.join(format!("state.db.damaged-{}", now().micros() / 1_000_000));
+                tracing::error!(
+                    %error, kept = %aside.display(),
+                    "the store is damaged and was set aside; starting with an empty one. Alerts that fired are forgotten."
+                );
+                std::fs::rename(&path, &aside)?;
+                for suffix in ["-wal", "-shm"] {
+                    let _ =
+                        std::fs::rename(dir.join(format!("state.db{suffix}")), format!("{}{suffix}", aside.display()));
+                }
+                open(&path)?
+            }
+            result => result?,
+        };
+        let (requests, received) = sync_channel(QUEUE);
+        let beat = Beat::default();
+        beat.mark();
+        let shown = beat.clone();
+        let writer = std::thread::Builder::new().name("store".into()).spawn(move || work(db, &received, &shown))?;
+        Ok((Self { requests: Some(requests), writer: Some(writer), beat, _lock: lock }, restored))
+    }
+
+    pub fn beat(&self) -> Beat {
+        self.beat.clone()
+    }
+
+    /// Writes everything or nothing. What could not be written comes back.
+    pub async fn commit(&self, writes: Vec<Write>) -> Result<(), (Vec<Write>, StoreError)> {
+        let (reply, answer) = oneshot::channel();
+        let Some(requests) = &self.requests else { return Err((writes, StoreError::Gone)) };
+        match requests.try_send(Request::Commit { writes, reply }) {
+            Ok(()) => answer.await.unwrap_or_else(|_| Err((Vec::new(), StoreError::Gone))),
+            Err(
+                TrySendError::Full(Request::Commit { writes, .. })
+                | TrySendError::Disconnected(Request::Commit { writes, .. }),
+            ) => Err((writes, StoreError::Gone)),
+            Err(_) => Err((Vec::new(), StoreError::Gone)),
+        }
+    }
+
+    /// Forgets what may go; the store's size on disk.
+    pub async fn retain(&self, keep: Keep, now: Timestamp) -> Result<u64, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.requests.as_ref().is_some_and(|r| r.try_send(Request::Retain { keep, now, reply }).is_ok());
+        if sent { answer.await.map_err(|_| StoreError::Gone)? } else { Err(StoreError::Gone) }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.requests = None;
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+/// One daemon per store. The lock goes with the process, however it ends.
+fn lock(dir: &Path) -> Result<File, StoreError> {
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dir.join("lock"))?;
+    if let Err(error) = rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        if error != rustix::io::Errno::WOULDBLOCK {
+            return Err(StoreError::Io(error.into()));
+        }
+        let mut holder = String::new();
+        let _ = file.read_to_string(&mut holder);
+        let holder =
+            if holder.trim().is_empty() { "of unknown pid".to_owned() } else { format!("pid {}", holder.trim()) };
+        return Err(StoreError::Locked { holder });
+    }
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())?;
+    Ok(file)
+}
+
+fn open(path: &Path) -> Result<(Connection, Restored), StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut db = Connection::open_with_flags(path, flags)?;
+    db.set_prepared_statement_cache_capacity(32);
+    schema::prepare(&db)?;
+    if std::fs::metadata(path)?.len() <= CHECKED_SIZE {
+        let answer: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        if answer != "ok" {
+            return Err(StoreError::Damaged(answer));
+        }
+    }
+    schema::migrate(&mut db)?;
+    let restored = load::load(&db)?;
+    Ok((db, restored))
+}
+
+/// The writer thread.
+fn work(mut db: Connection, requests: &Receiver<Request>, beat: &Beat) {
+    loop {
+        let request = match requests.recv_timeout(BEAT_EVERY) {
+            Ok(request) => Some(request),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
+        match request {
+            Some(Request::Commit { writes, reply }) => {
+                let result = commit(&mut db, &writes).map_err(|error| (writes, error));
+                let _ = reply.send(result);
+            }
+            Some(Request::Retain { keep, now, reply }) => {
+                let _ = reply.send(retain(&mut db, keep, now));
+            }
+            None => {}
+        }
+        beat.mark();
+    }
+    // Leaves one file behind instead of three.
+    let _ = db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+}
+
+fn commit(db: &mut Connection, writes: &[Write]) -> Result<(), StoreError> {
+    let decided = writes.iter().any(Write::is_decision);
+    if decided {
+        failpoint::pass("before_commit");
+    }
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for write in writes {
+        write.apply(&transaction)?;
+    }
+    transaction.commit()?;
+    if decided {
+        failpoint::pass("after_commit");
+    }
+    Ok(())
+}
+
+fn retain(db: &mut Connection, keep: Keep, now: Timestamp) -> Result<u64, StoreError> {
+    let number = |db: &Connection, what: &str| db.query_row(&format!("PRAGMA {what}"), [], |row| row.get::<_, u64>(0));
+    let page = number(db, "page_size")?;
+    let in_use = (number(db, "page_count")? - number(db, "freelist_count")?) * page;
+    let oldest: Option<i64> =
+        db.query_row("SELECT started_at FROM runs ORDER BY id LIMIT 1", [], |row| row.get(0)).or_else(none_is_fine)?;
+    let cut = retention::cutoffs(keep, now, in_use, oldest.map(Timestamp::from_micros));
+    let (minute, hour) = (cut.counts.micros() / 60_000_000, cut.counts.micros() / 3_600_000_000);
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute(
+        "DELETE FROM runs WHERE id <= (SELECT max(id) FROM (SELECT id, started_at FROM runs ORDER BY id LIMIT ?2)
+         WHERE started_at < ?1)",
+        (cut.runs.micros(), SLICE),
+    )?;
+    transaction.execute("DELETE FROM slo_minutes WHERE minute < ?1", [minute])?;
+    transaction.execute("DELETE FROM slo_hours WHERE hour < ?1", [hour])?;
+    transaction.execute(
+        "DELETE FROM outbox WHERE incident IN (SELECT id FROM incidents WHERE resolved_at < ?1 LIMIT 100)",
+        [cut.incidents.micros()],
+    )?;
+    transaction.execute(
+        "DELETE FROM incidents WHERE id IN (SELECT id FROM incidents WHERE resolved_at < ?1 LIMIT 100)",
+        [cut.incidents.micros()],
+    )?;
+    transaction.commit()?;
+    db.execute_batch("PRAGMA incremental_vacuum(1000)")?;
+    Ok(number(db, "page_count")? * page)
+}
+
+fn none_is_fine<T>(error: rusqlite::Error) -> Result<Option<T>, rusqlite::Error> {
+    if error == rusqlite::Error::QueryReturnedNoRows { Ok(None) } else { Err(error) }
+}
+
+#[cfg(test)]
+mod tests;
