@@ -123,7 +123,8 @@ fn context(message: &Message) -> String {
     if let Some(facts) = message.failure.as_ref().filter(|_| message.kind != Kind::Resolved) {
         parts.push(format!("X-Request-ID {}", code(&facts.request_id)));
         parts.push(format!("trace {}", code(&facts.trace_id)));
-        for (name, value) in facts.response_ids.iter().take(4) {
+        let told = |(_, value): &&(String, String)| *value != facts.request_id;
+        for (name, value) in facts.response_ids.iter().filter(told).take(4) {
             parts.push(short_code(&format!("{name}: {value}"), 120));
         }
     }

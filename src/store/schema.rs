@@ -66,7 +66,7 @@ pub fn prepare(db: &Connection) -> Result<(), StoreError> {
         "PRAGMA auto_vacuum = INCREMENTAL;
          PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;
-         PRAGMA busy_timeout = 5000;
+         PRAGMA busy_timeout = 1000;
          PRAGMA foreign_keys = ON;
          PRAGMA wal_autocheckpoint = 1000;
          PRAGMA journal_size_limit = 67108864;

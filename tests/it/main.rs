@@ -11,7 +11,9 @@
 
 mod support;
 
+mod alerts;
 mod cli;
+mod crash;
 mod daemon;
 mod demo;
 mod golden;
@@ -19,6 +21,7 @@ mod journeys;
 mod prometheus;
 mod secrets;
 mod shipped;
+mod store;
 mod tidy;
 mod tls;
 mod transport;

@@ -1,6 +1,7 @@
 //! What the tests share: the binary, its output, targets that misbehave.
 
 pub mod process;
+pub mod sink;
 pub mod target;
 
 use std::path::{Path, PathBuf};

@@ -53,8 +53,12 @@ pub struct Running {
 
 impl Running {
     pub async fn serve(dir: &Path, env: &[(&str, &str)]) -> Self {
-        let mut command =
-            journeyd(&["serve", "--config", "journeyd.toml", "--listen", "127.0.0.1:0", "--log-level", "debug"]);
+        Self::serve_with(dir, &[], env).await
+    }
+
+    pub async fn serve_with(dir: &Path, more: &[&str], env: &[(&str, &str)]) -> Self {
+        let args = ["serve", "--config", "journeyd.toml", "--listen", "127.0.0.1:0", "--log-level", "debug"];
+        let mut command = journeyd(&[&args, more].concat());
         command.current_dir(dir).envs(env.iter().copied());
         Self::start(command, "Metrics at ").await
     }

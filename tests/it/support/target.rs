@@ -1,6 +1,6 @@
 //! Targets on loopback: raw bytes, so that anything can be sent, and a record of what was asked.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ pub enum Act {
     Close,
     /// Resets instead of answering.
     Reset,
+    /// Answers with the status that is set at the moment, and `{}`.
+    Status(Arc<AtomicU16>),
     /// Answers by path: the first prefix that fits.
     Routes(Vec<(&'static str, Vec<u8>)>),
 }
@@ -67,6 +69,12 @@ impl Target {
         Self { url: format!("http://127.0.0.1:{port}"), requests, connections, task }
     }
 
+    /// One whose status can be changed while it runs.
+    pub async fn switchable() -> (Self, Arc<AtomicU16>) {
+        let status = Arc::new(AtomicU16::new(200));
+        (Self::start(Act::Status(Arc::clone(&status))).await, status)
+    }
+
     /// How many connections were made so far.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
@@ -98,6 +106,10 @@ async fn serve(mut stream: TcpStream, act: Act, seen: Arc<Mutex<Vec<String>>>) {
                     tokio::time::sleep(*pause).await;
                 }
                 return;
+            }
+            Act::Status(status) => {
+                let reply = response(&format!("{} X", status.load(Ordering::SeqCst)), &[], "{}");
+                stream.write_all(&reply).await
             }
             Act::Close => return,
             Act::Reset => {

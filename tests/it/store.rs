@@ -1,0 +1,95 @@
+//! The store from outside: whose it is, what it brings back, what happens without it.
+
+use std::sync::atomic::Ordering;
+
+use crate::support::process::{Running, run};
+use crate::support::sink::Sink;
+use crate::support::target::{Act, Target, response};
+use crate::support::{folder, sample};
+
+fn journey(url: &str, rest: &str) -> String {
+    format!("base_url = \"{url}\"\n{rest}\n[[steps]]\nid = \"s\"\nrequest = \"GET /\"\n")
+}
+
+#[tokio::test]
+async fn two_daemons_cannot_share_a_store() {
+    let target = Target::start(Act::Reply(response("200 OK", &[], "ok"))).await;
+    let dir = folder(&[("journeyd.toml", "journeys = [\"a.toml\"]\n"), ("a.toml", &journey(&target.url, ""))]);
+    let daemon = Running::serve(dir.path(), &[]).await;
+    let second = run(dir.path(), &["serve", "--config", "journeyd.toml", "--listen", "127.0.0.1:0"], &[]).await;
+    assert_eq!(second.code, 3);
+    let said = format!("another journeyd (pid {}) is using it", daemon.pid());
+    assert!(second.stderr.contains(&said), "{}", second.stderr);
+}
+
+#[tokio::test]
+async fn a_restart_brings_back_results_budgets_and_the_spacing_of_runs() {
+    let (target, status) = Target::switchable().await;
+    let slo = "schedule = { every = \"1s\" }\nslo = { objective = 50, window = \"1h\", latency = \"10s\" }";
+    let hourly = "schedule = { every = \"1h\" }";
+    let files = [
+        ("journeyd.toml", "journeys = [\"j/*.toml\"]\n".to_owned()),
+        ("j/a.toml", journey(&target.url, slo)),
+        ("j/hourly.toml", journey(&target.url, hourly)),
+    ];
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let dir = folder(&files);
+    let mut daemon = Running::serve(dir.path(), &[]).await;
+    let runs = "journeyd_journey_runs_total{journey=\"a\",variant=\"\",location=\"local\"}";
+    let budget =
+        |slo: &str| format!("journeyd_slo_error_budget_remaining_ratio{{journey=\"a\",variant=\"\",slo=\"{slo}\"}}");
+    daemon.until_metrics("two good runs", |m| sample(m, runs).is_some_and(|n| n >= 2.0)).await;
+    status.store(500, Ordering::SeqCst);
+    daemon.until_metrics("a bad run", |m| sample(m, &budget("availability")).is_some_and(|b| b < 1.0)).await;
+    status.store(200, Ordering::SeqCst);
+    daemon.signal("KILL");
+    daemon.ended().await;
+
+    let daemon = Running::serve(dir.path(), &[]).await;
+    let text = daemon.metrics().await;
+    let left = sample(&text, &budget("availability")).unwrap();
+    assert!(left < 1.0, "the failed run still counts: {left}");
+    assert_eq!(sample(&text, &budget("latency")), Some(1.0));
+    assert_eq!(sample(&text, "journeyd_slo_objective_ratio{journey=\"a\",variant=\"\",slo=\"latency\"}"), Some(0.5));
+    let last = "journeyd_journey_last_success_timestamp_seconds{journey=\"a\",variant=\"\",location=\"local\"}";
+    assert!(sample(&text, last).is_some());
+    // The hourly journey has not run yet and is not brought forward by a restart.
+    let next = "journeyd_journey_next_run_timestamp_seconds{journey=\"hourly\",variant=\"\",location=\"local\"}";
+    let before = sample(&text, next).unwrap();
+    drop(daemon);
+    let daemon = Running::serve(dir.path(), &[]).await;
+    assert_eq!(sample(&daemon.metrics().await, next), Some(before));
+    assert!(sample(&text, "journeyd_store_size_bytes").is_some_and(|bytes| bytes > 0.0));
+}
+
+#[tokio::test]
+async fn without_its_store_the_daemon_judges_and_tells_from_memory_and_writes_it_down_later() {
+    let (target, status) = Target::switchable().await;
+    let sink = Sink::start().await;
+    let config = format!(
+        "journeys = [\"a.toml\"]\n[receivers.ops]\ntype = \"webhook\"\nurl = \"{}\"\n[[routes]]\nto = [\"ops\"]\ngroup_wait = \"0s\"\n",
+        sink.url()
+    );
+    let dir = folder(&[("journeyd.toml", &config), ("a.toml", &journey(&target.url, "schedule = { every = \"1s\" }"))]);
+    let mut daemon = Running::serve(dir.path(), &[]).await;
+    // Somebody holds the database: every commit fails.
+    let db = rusqlite::Connection::open(dir.path().join("data/state.db")).unwrap();
+    db.execute_batch("BEGIN IMMEDIATE").unwrap();
+    status.store(500, Ordering::SeqCst);
+    let told = sink.until("the alert", |all| !all.is_empty()).await;
+    assert_eq!(told[0].kind(), "alert.firing");
+    let errors = "journeyd_store_errors_total{op=\"commit\"}";
+    daemon.until_metrics("the store's errors", |m| sample(m, errors).is_some_and(|n| n >= 1.0)).await;
+    db.execute_batch("ROLLBACK").unwrap();
+    crate::support::eventually("the store works again", || async {
+        daemon.output().contains("the store works again").then_some(())
+    })
+    .await;
+    daemon.signal("KILL");
+    daemon.ended().await;
+    let open: u32 = db.query_row("SELECT count(*) FROM incidents WHERE resolved_at IS NULL", [], |r| r.get(0)).unwrap();
+    let delivered: u32 =
+        db.query_row("SELECT count(*) FROM outbox WHERE state = 'delivered'", [], |r| r.get(0)).unwrap();
+    assert_eq!((open, delivered), (1, 1));
+    assert_eq!(sink.deliveries().len(), 1);
+}
