@@ -163,7 +163,9 @@ impl Backlog {
     }
 
     fn put(&mut self, receiver: &ReceiverId, message: Message, sequence: u32, not_before: Timestamp, pace: Duration) {
-        let name = format!("{}/{sequence}/{receiver}", message.incident);
+        // With its beginning: a number that a failing store forgot must not stand for another incident later.
+        let (incident, began) = (message.incident, message.started_at.micros());
+        let name = format!("{incident}/{began}/{sequence}/{receiver}");
         let row = Row {
             incident: message.incident,
             sequence,

@@ -137,13 +137,14 @@ fn check(dir: &Path, sink: &Sink, kills: u64) {
     let mut rows =
         db.prepare("SELECT incident, sequence, id, state, message FROM outbox ORDER BY incident, sequence").unwrap();
     let mut decided: BTreeMap<String, Story> = BTreeMap::new();
-    let mut ids: BTreeMap<String, (String, u32)> = BTreeMap::new();
+    let mut ids: BTreeMap<String, (String, u32, serde_json::Value)> = BTreeMap::new();
     let found = rows.query_map([], |r| Ok((r.get::<_, i64>(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?))).unwrap();
     for row in found {
         let (incident, sequence, id, state, message): (i64, u32, String, String, String) = row.unwrap();
-        let kind = serde_json::from_str::<serde_json::Value>(&message).unwrap()["kind"].as_str().unwrap().to_owned();
+        let message: serde_json::Value = serde_json::from_str(&message).unwrap();
+        let kind = message["kind"].as_str().unwrap().to_owned();
         assert!(["delivered", "replaced"].contains(&state.as_str()), "incident {incident}, {kind}: {state}");
-        assert!(ids.insert(id.clone(), (incident.to_string(), sequence)).is_none());
+        assert!(ids.insert(id.clone(), (incident.to_string(), sequence, message)).is_none());
         decided.entry(incident.to_string()).or_default().push((sequence, kind, state, id));
     }
     assert!(decided.len() as u64 > kills / 4, "{} incidents in {kills} lives", decided.len());
@@ -152,9 +153,11 @@ fn check(dir: &Path, sink: &Sink, kills: u64) {
     let mut arrived: BTreeMap<String, Vec<(u32, String)>> = BTreeMap::new();
     let mut repeats = 0;
     for delivery in sink.deliveries() {
-        let (incident, sequence) =
+        let (incident, sequence, message) =
             ids.get(&delivery.id).unwrap_or_else(|| panic!("told but not in the store: {delivery:?}"));
         assert_eq!(delivery.incident(), incident);
+        assert_eq!(delivery.body["timestamp"], message["at"], "what was told is what was decided");
+        assert_eq!(delivery.alert()["journey"]["id"], message["journey"]["id"]);
         let seen = arrived.entry(incident.clone()).or_default();
         if seen.iter().any(|(known, _)| known == sequence) {
             repeats += 1;
