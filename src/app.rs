@@ -70,8 +70,16 @@ pub struct App {
 /// Signs of life, for a watchdog.
 #[derive(Clone)]
 pub struct Beats {
-    pub scheduler: Beat,
-    pub writer: Beat,
+    scheduler: Beat,
+    pipeline: Beat,
+    writer: Beat,
+}
+
+impl Beats {
+    /// How long the longest silent of them has been silent.
+    pub fn silence(&self) -> Duration {
+        self.scheduler.age().max(self.pipeline.age()).max(self.writer.age())
+    }
 }
 
 /// What an app is made of besides its configuration.
@@ -104,14 +112,21 @@ impl App {
         let current = Arc::new(RwLock::new(Arc::new(Current::of(config))));
         let stops = Stops::default();
         let runs = TaskTracker::new();
-        let beats = Beats { scheduler: Beat::default(), writer: store.beat() };
+        let beats = Beats { scheduler: Beat::default(), pipeline: Beat::default(), writer: store.beat() };
 
         let last = restored.journeys.iter().map(|(key, (due, _))| (key.clone(), *due)).collect();
         let (inputs, received) = mpsc::channel(QUEUE);
         let (shown, incidents) = watch::channel(Arc::default());
         let store = Arc::new(store);
         let (judge, first) = Judge::new(judge_settings(config), restored, now());
-        let parts = Parts { store: Arc::clone(&store), sender, metrics: metrics.clone(), watcher, shown };
+        let parts = Parts {
+            store: Arc::clone(&store),
+            sender,
+            metrics: metrics.clone(),
+            watcher,
+            shown,
+            beat: beats.pipeline.clone(),
+        };
         let pipeline = tokio::spawn(Pipeline::new(judge, parts).run(first, received));
         let retention = tokio::spawn(retain(store, Arc::clone(&current), metrics.clone()));
 
@@ -155,6 +170,18 @@ impl App {
 
     pub fn beats(&self) -> Beats {
         self.beats.clone()
+    }
+
+    /// Returns when a part that must not end has ended: a bug, after which only a new process can be trusted.
+    pub async fn broken(&self) -> &'static str {
+        loop {
+            for (part, task) in [("scheduler", &self.driver), ("pipeline", &self.pipeline)] {
+                if task.is_finished() {
+                    return part;
+                }
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
     }
 
     async fn schedule(&self, config: &Config, last: BTreeMap<JourneyKey, Timestamp>) {

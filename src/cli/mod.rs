@@ -160,9 +160,7 @@ pub fn main() -> ExitCode {
         Command::Serve(_) | Command::Check(_) => LogLevel::Info,
     };
     #[cfg(debug_assertions)]
-    if let Some(place) = environment().get("JOURNEYD_CRASH_AT") {
-        crate::failpoint::arm(place);
-    }
+    crate::failpoint::arm(&environment());
     crate::telemetry::init(cli.log_level.unwrap_or(quiet), cli.log_format);
     let exit = match cli.command {
         Command::Check(args) => check::check(&args),
@@ -174,8 +172,15 @@ pub fn main() -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
+/// One thread runs all journeys: a step costs it less than 0.1 ms, so thousands of journeys use a few percent of it,
+/// and handing tasks from thread to thread costs more than running them (see `benches/`). Big bodies, the metrics'
+/// text and the store have threads of their own.
+pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
 fn in_runtime(work: impl Future<Output = Exit>) -> Exit {
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    match runtime() {
         Ok(runtime) => {
             let exit = runtime.block_on(work);
             // Parsers on blocking threads have budgets of their own; do not wait longer than those.
@@ -235,6 +240,11 @@ fn disk_request(config: Option<PathBuf>, unset: Gravity) -> Request<'static> {
         base_url: None,
         every: None,
     }
+}
+
+/// For the figures in `benches/`.
+pub(crate) fn bench_request(path: &std::path::Path) -> Request<'static> {
+    disk_request(Some(path.to_owned()), Gravity::Error)
 }
 
 /// A store in a folder that goes away with the process.

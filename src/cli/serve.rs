@@ -66,10 +66,10 @@ pub async fn serve(args: ServeArgs) -> Exit {
     let mut in_force = InForce { listen: config.listen, store: config.store.dir.clone() };
     let app = App::start(&config, AppParts { runner, listener, store, sender, watcher: None }).await;
     let beats = app.beats();
-    service::watch(move || beats.scheduler.age().max(beats.writer.age()));
+    service::watch(move || beats.silence());
     service::ready(config.journeys.len());
     if config.notify.receivers.is_empty() {
-        tracing::warn!("no [receivers]: alerts show in the metrics and in this log, and nobody is told.");
+        tracing::info!("no [receivers]: alerts show in the metrics and in this log, and nobody is told.");
     }
     let plans: usize = config.journeys.iter().filter(|j| j.enabled).map(|j| j.plans.len()).sum();
     tracing::info!(config = %path.display(), journeys = config.journeys.len(), scheduled = plans, "ready. Metrics at http://{address}/metrics");
@@ -92,6 +92,10 @@ pub async fn serve(args: ServeArgs) -> Exit {
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
+            part = app.broken() => {
+                tracing::error!(part, "a part that must not end has ended. This is a bug, please report it. Ending, so that whoever supervises this process starts a new one.");
+                return Exit::OwnFault;
+            }
         }
     }
     service::stopping();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// Scheduler and writer show that they live every few seconds at most; this long without is a standstill.
+/// Scheduler, pipeline and writer show that they live every few seconds at most; this long without is a standstill.
 const STANDSTILL: Duration = Duration::from_secs(15);
 
 fn tell(states: &[NotifyState<'_>]) {
@@ -45,7 +45,7 @@ pub fn watch(silence: impl Fn() -> Duration + Send + 'static) {
             } else {
                 tracing::error!(
                     seconds = silent.as_secs(),
-                    "scheduler or store stands still; the watchdog is not pinged."
+                    "scheduler, pipeline or store stands still; the watchdog is not pinged."
                 );
             }
             std::thread::sleep(interval / 2);

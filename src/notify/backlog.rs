@@ -227,6 +227,8 @@ impl Backlog {
     pub fn resolve(&mut self, message: &Message, sequence: u32, now: Timestamp) {
         for (receiver, keys) in self.of_incident(message.incident) {
             if !self.receivers.contains_key(&receiver) {
+                // Its last change was written when it left.
+                keys.iter().for_each(|key| drop(self.rows.remove(key)));
                 continue;
             }
             let mut told = false;
@@ -301,15 +303,22 @@ impl Backlog {
             .filter(move |row| last_incident.replace(row.incident) != Some(row.incident))
     }
 
+    fn is_held(&self, receiver: &ReceiverId, now: Timestamp) -> bool {
+        // Nobody is asked to wait for longer than this: a later moment comes of a clock that was set back.
+        let longest = now + retry::LONGEST_RETRY_AFTER;
+        self.hold.get(receiver).is_some_and(|until| *until > now && *until <= longest)
+    }
+
     /// What to send now: at most one message per receiver at a time. Their rows must be committed first.
     pub fn due(&mut self, now: Timestamp) -> Vec<Sending> {
         let mut out = Vec::new();
         let receivers: Vec<ReceiverId> = self.receivers.keys().cloned().collect();
         for receiver in receivers {
-            if self.in_flight.contains_key(&receiver) || self.hold.get(&receiver).is_some_and(|until| *until > now) {
+            if self.in_flight.contains_key(&receiver) || self.is_held(&receiver, now) {
                 continue;
             }
-            let ready = self.heads(&receiver).filter(|row| row.not_before <= now);
+            // Decided in the future: the clock was set back, and its waits with it mean nothing.
+            let ready = self.heads(&receiver).filter(|row| row.not_before <= now || row.decided_at > now);
             let Some(key) = ready.min_by_key(|row| (row.not_before, row.incident)).map(Row::key) else { continue };
             let Some(row) = self.rows.get_mut(&key) else { continue };
             row.state = RowState::Sending;

@@ -19,7 +19,7 @@ pub const WAITS: [Duration; 5] = [
     Duration::from_secs(300),
 ];
 /// A receiver that asks for more than this is taken at this.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 words!(
     /// Why an attempt failed: the metric label, closed.

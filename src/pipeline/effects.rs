@@ -17,6 +17,7 @@ impl Verdict {
         self.resolved.append(&mut other.resolved);
         self.sending.append(&mut other.sending);
         self.ended.append(&mut other.ended);
+        self.attempts.append(&mut other.attempts);
         self.expired.append(&mut other.expired);
         self.parked.append(&mut other.parked);
         self.slos.append(&mut other.slos);
@@ -44,6 +45,9 @@ impl Pipeline {
             }
             self.recent.truncate(RECENT);
             self.show_incidents();
+        }
+        for (receiver, took, trouble, at) in &verdict.attempts {
+            self.metrics.attempted(receiver, *took, *trouble, *at);
         }
         for ended in &verdict.ended {
             let row = &ended.row;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::alert::{Alert, AlertKey, Engine, Judged, State, Transition, Why};
 use crate::clock::Timestamp;
@@ -14,7 +15,7 @@ use crate::metrics::SloSeries;
 use crate::notify::NotifySettings;
 use crate::notify::backlog::{Backlog, Ended, Row, Sending};
 use crate::notify::message::{About, Because, Kind, Message};
-use crate::notify::retry::{End, Verdict as Delivery};
+use crate::notify::retry::{End, Trouble, Verdict as Delivery};
 use crate::notify::route::{Subject, receivers_of};
 use crate::report::{FailureFacts, LastResult, Outcome, RunReport, StepOutcome};
 use crate::slo::{Counts, Window, budget_remaining, minute_of};
@@ -40,8 +41,9 @@ pub struct Verdict {
     pub opened: Vec<Incident>,
     pub resolved: Vec<Incident>,
     pub sending: Vec<Sending>,
-    /// Attempts that ended.
+    /// Attempts that ended, and what the metrics show of them.
     pub ended: Vec<Ended>,
+    pub attempts: Vec<(ReceiverId, Duration, Option<Trouble>, Timestamp)>,
     /// Messages that were given up for their age, or because their receiver is gone.
     pub expired: Vec<Row>,
     pub parked: Vec<Row>,
@@ -393,7 +395,8 @@ impl Judge {
     }
 }
 
-fn row_of(report: &RunReport, last: LastResult, counts: Option<(i64, Counts)>) -> RunRow {
+/// A run as the store keeps it.
+pub fn row_of(report: &RunReport, last: LastResult, counts: Option<(i64, Counts)>) -> RunRow {
     let (outcome, reason) = match &report.outcome {
         Outcome::Passed => ("passed", ""),
         Outcome::Failed(reason) => ("failed", reason.as_str()),

@@ -18,17 +18,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::clock::{Stopwatch, Timestamp, now};
+use crate::clock::{Beat, Stopwatch, Timestamp, now};
 use crate::failpoint;
 use crate::ids::{JourneyKey, ReceiverId};
 use crate::incident::Incident;
 use crate::metrics::{Metrics, StoreOp};
 use crate::notify::backlog::Sending;
 use crate::notify::outbox::Sender;
-use crate::notify::retry::{End, Trouble};
+use crate::notify::retry::{End, Trouble, Verdict as Delivery};
 use crate::pipeline::judge::{Judge, JudgeSettings, Verdict};
 use crate::report::{MissedReason, RunReport};
 use crate::store::{Store, Write};
@@ -50,8 +51,9 @@ const GATHER: Duration = Duration::from_millis(50);
 const STORE_RETRY: Duration = Duration::from_secs(5);
 /// What may wait in memory for the store.
 const MOST_UNWRITTEN: usize = 10_000;
-/// How often numbers that change by the clock alone are brought up to date.
-const REFRESH: Duration = Duration::from_secs(30);
+/// How often numbers that change by the clock alone are brought up to date, and the least often that it shows that it
+/// lives.
+const REFRESH: Duration = Duration::from_secs(5);
 /// What a shutdown gives to messages that are due.
 const FLUSH: Duration = Duration::from_secs(5);
 /// Resolved incidents that are still shown.
@@ -72,6 +74,7 @@ pub struct Pipeline {
     store_failed: Option<Stopwatch>,
     recent: VecDeque<Incident>,
     shown: watch::Sender<Arc<Vec<Incident>>>,
+    beat: Beat,
 }
 
 /// How sending a message ended.
@@ -90,11 +93,12 @@ pub struct Parts {
     pub watcher: Option<mpsc::Sender<Input>>,
     /// Where open and recent incidents are shown.
     pub shown: watch::Sender<Arc<Vec<Incident>>>,
+    pub beat: Beat,
 }
 
 impl Pipeline {
     pub fn new(judge: Judge, parts: Parts) -> Self {
-        let Parts { store, sender, metrics, watcher, shown } = parts;
+        let Parts { store, sender, metrics, watcher, shown, beat } = parts;
         Self {
             judge,
             store,
@@ -107,6 +111,7 @@ impl Pipeline {
             store_failed: None,
             recent: VecDeque::new(),
             shown,
+            beat,
         }
     }
 
@@ -127,6 +132,7 @@ impl Pipeline {
         loop {
             self.judge.tick(now(), &mut verdict);
             self.settle(std::mem::take(&mut verdict), batch.drain(..)).await;
+            self.beat.mark();
             if !open {
                 break;
             }
@@ -198,19 +204,17 @@ impl Pipeline {
     }
 
     fn attempt_ended(&mut self, ended: Result<Attempt, tokio::task::JoinError>, verdict: &mut Verdict) {
-        match ended {
-            Ok(Attempt { receiver, id, end, took }) => {
-                let at = now();
-                self.judge.attempt_ended(&receiver, &id, &end, at, verdict);
-                let trouble = verdict.ended.last().and_then(|ended| match ended.verdict {
-                    crate::notify::retry::Verdict::Delivered => None,
-                    crate::notify::retry::Verdict::Retry { trouble, .. }
-                    | crate::notify::retry::Verdict::Park { trouble } => Some(trouble),
-                });
-                self.metrics.attempted(&receiver, took, trouble, at);
-            }
-            // The panic hook has told it; the row stays as it is and is sent again after a restart.
-            Err(error) => tracing::error!(%error, "sending a message broke off."),
+        // Attempts catch their panics and are aborted only at the end.
+        let Ok(Attempt { receiver, id, end, took }) = ended else { return };
+        let at = now();
+        let known = verdict.ended.len();
+        self.judge.attempt_ended(&receiver, &id, &end, at, verdict);
+        if let Some(ended) = verdict.ended.get(known) {
+            let trouble = match ended.verdict {
+                Delivery::Delivered => None,
+                Delivery::Retry { trouble, .. } | Delivery::Park { trouble } => Some(trouble),
+            };
+            verdict.attempts.push((receiver, took, trouble, at));
         }
     }
 
@@ -284,7 +288,9 @@ impl Pipeline {
         let sender = self.sender.clone();
         self.attempts.spawn(async move {
             let watch = Stopwatch::start();
-            let end = sender.send(&receiver, &sending).await;
+            let attempt = std::panic::AssertUnwindSafe(sender.send(&receiver, &sending)).catch_unwind();
+            let broke = || End::Unknown { trouble: Trouble::Other, detail: "journeyd has a bug here".to_owned() };
+            let end = attempt.await.unwrap_or_else(|_| broke());
             failpoint::pass("after_post");
             Attempt { receiver: sending.receiver, id: sending.id, end, took: watch.elapsed() }
         });

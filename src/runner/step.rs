@@ -65,6 +65,7 @@ impl StepEnd {
 struct Prepared {
     method: Method,
     url: Url,
+    origin: Arc<str>,
     user_agent: Option<String>,
     /// Written on the journey: for origins that the author named.
     shared: Vec<(HeaderName, String)>,
@@ -115,6 +116,7 @@ pub async fn run_step(run: &mut Run<'_>, step: &Arc<Step>, limit: Limit) -> Step
         allowed: step.timeout.min(limit.remaining()),
         report: blank_exchange(prepared.method.as_str(), String::new(), String::new()),
         url: prepared.url.clone(),
+        origin: Arc::clone(&prepared.origin),
         method: prepared.method.clone(),
         body: prepared.body.bytes(),
         sent_cookies: false,
@@ -222,6 +224,7 @@ struct Walk {
     allowed: Duration,
     report: ExchangeReport,
     url: Url,
+    origin: Arc<str>,
     method: Method,
     body: Option<Bytes>,
     sent_cookies: bool,
@@ -272,8 +275,13 @@ impl Walk {
             self.report.connection_reused = false;
             self.report.body_bytes = 0;
             self.report.response_ids.clear();
-            let request =
-                Request { method: self.method.clone(), url: self.url.clone(), headers, body: self.body.clone() };
+            let request = Request {
+                method: self.method.clone(),
+                url: self.url.clone(),
+                origin: Arc::clone(&self.origin),
+                headers,
+                body: self.body.clone(),
+            };
             let deadline = self.watch.deadline(self.allowed);
             match run.session.send(request, deadline).await {
                 Ok(exchange) => return Ok(exchange),
@@ -297,9 +305,8 @@ impl Walk {
     }
 
     fn headers(&self, run: &Run<'_>, prepared: &Prepared, request_id: &str) -> HeaderMap {
-        let origin = self.url.origin().ascii_serialization();
-        let trusted = run.trusted.contains(&origin);
-        let home = origin == prepared.url.origin().ascii_serialization();
+        let trusted = run.trusted.contains(&*self.origin);
+        let home = self.origin == prepared.origin;
         let mut headers = HeaderMap::new();
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(ACCEPT_ENCODING));
@@ -401,6 +408,7 @@ impl Walk {
         if !fresh {
             return Err(refuse("redirect_loop", format!("the redirects go in a circle, again to {:?}", shown())));
         }
+        self.origin = next.origin().ascii_serialization().into();
         self.url = next;
         Ok(())
     }
@@ -484,7 +492,8 @@ fn prepare(run: &mut Run<'_>, step: &Step) -> Result<Prepared, RenderError> {
             PreparedBody::Text(rendered.text)
         }
     };
-    Ok(Prepared { method: step.method.clone(), url, user_agent, shared, headers, body, body_secret })
+    let origin = url.origin().ascii_serialization().into();
+    Ok(Prepared { method: step.method.clone(), url, origin, user_agent, shared, headers, body, body_secret })
 }
 
 /// A header's value, fit to be sent, with what is secret of it known.
@@ -517,7 +526,7 @@ fn curl_line(run: &Run<'_>, step: &Step, prepared: &Prepared, sends_cookies: boo
     if let Some(agent) = &prepared.user_agent {
         headers.push(("User-Agent".into(), agent.clone()));
     }
-    if run.trusted.contains(&prepared.url.origin().ascii_serialization()) {
+    if run.trusted.contains(&*prepared.origin) {
         headers.extend(prepared.shared.iter().map(|(name, value)| (name.to_string(), value.clone())));
     }
     headers.extend(prepared.headers.iter().map(|(name, value, _)| (name.to_string(), value.clone())));

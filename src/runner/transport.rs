@@ -37,6 +37,8 @@ const RATIO_FREE: u64 = 1 << 20;
 pub struct Request {
     pub method: Method,
     pub url: Url,
+    /// The URL's origin as text: what is known of connections is kept by it.
+    pub origin: Arc<str>,
     pub headers: HeaderMap,
     pub body: Option<Bytes>,
 }
@@ -125,7 +127,7 @@ pub struct Session {
     /// Local ends of the connections used so far: how a reused one is recognised.
     local_addrs: BTreeSet<SocketAddr>,
     /// Origins that answered before and did not say that they hang up.
-    hosts: BTreeSet<String>,
+    hosts: BTreeSet<Arc<str>>,
     /// The request under way is to one of them.
     kept: bool,
 }
@@ -137,8 +139,8 @@ impl Session {
         // Certificates are of https alone, and rustls names IPv6 addresses without brackets.
         let secure = request.url.scheme() == "https";
         let host = request.url.host_str().filter(|_| secure).unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        self.kept = self.hosts.contains(&request.url.origin().ascii_serialization());
-        let origin = request.url.origin().ascii_serialization();
+        self.kept = self.hosts.contains(&request.origin);
+        let origin = request.origin;
         let mut builder = self.client.request(request.method, request.url).headers(request.headers);
         if let Some(body) = request.body {
             builder = builder.body(body);

@@ -198,6 +198,7 @@ fn open(path: &Path) -> Result<(Connection, Restored), StoreError> {
 /// The writer thread.
 fn work(mut db: Connection, requests: &Receiver<Request>, beat: &Beat) {
     loop {
+        failpoint::pass("writer");
         let request = match requests.recv_timeout(BEAT_EVERY) {
             Ok(request) => Some(request),
             Err(RecvTimeoutError::Timeout) => None,

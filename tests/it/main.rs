@@ -20,6 +20,7 @@ mod golden;
 mod journeys;
 mod prometheus;
 mod secrets;
+mod service;
 mod shipped;
 mod store;
 mod tidy;

@@ -11,6 +11,29 @@ async fn the_shipped_configuration_loads_in_an_empty_environment_without_a_word(
     }
 }
 
+/// The settings that stand there as comments are valid too, and the routes take every shipped journey.
+#[tokio::test]
+async fn the_shipped_configuration_loads_with_its_commented_settings_in_use() {
+    let text = std::fs::read_to_string(root().join("config/journeyd.toml")).unwrap();
+    let secrets = "slack_url = { env = \"SLACK_URL\" }\noncall_key = { env = \"KEY\" }\n";
+    let used: Vec<&str> = text
+        .lines()
+        .map(|line| line.strip_prefix('#').filter(|rest| !rest.is_empty() && !rest.starts_with(' ')).unwrap_or(line))
+        .collect();
+    let used = used
+        .join("\n")
+        .replace("[secrets]\n", &format!("[secrets]\n{secrets}"))
+        .replace("../journeys", root().join("journeys").to_str().unwrap());
+    assert!(used.contains("\n[receivers.ops-chat]\n") && used.contains("\n[[routes]]\n"), "{used}");
+    let dir = folder(&[("config/journeyd.toml", &used)]);
+    let env = [
+        ("SLACK_URL", "https://hooks.slack.example/services/T/B/x"),
+        ("KEY", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+    ];
+    let finished = run(dir.path(), &["check", "--deny-warnings"], &env).await;
+    assert_eq!((finished.code, finished.stderr.as_str()), (0, ""), "{finished:?}");
+}
+
 /// The README's examples, as the reader would put them together: the journey, the steps added to it, the configuration.
 #[tokio::test]
 async fn the_readme_examples_are_a_valid_configuration() {
@@ -28,10 +51,13 @@ async fn the_readme_examples_are_a_valid_configuration() {
                 .join("\n")
         })
         .collect();
-    let [journey, config, steps] = &blocks[..] else { panic!("{blocks:#?}") };
-    let dir = folder(&[("journeyd.toml", config), ("my-site.toml", &format!("{journey}\n{steps}"))]);
+    let [journey, config, steps, receivers] = &blocks[..] else { panic!("{blocks:#?}") };
+    let secrets = "slack_url = { env = \"SLACK_URL\" }\n";
+    let config = format!("{config}\n{secrets}{receivers}");
+    let dir = folder(&[("journeyd.toml", &config), ("my-site.toml", &format!("{journey}\n{steps}"))]);
     let args = ["check", "--deny-warnings", "--config", "journeyd.toml"];
-    let finished = run(dir.path(), &args, &[("SHOP_PASSWORD", "long enough")]).await;
+    let env = [("SHOP_PASSWORD", "long enough"), ("SLACK_URL", "https://hooks.slack.example/services/T/B/x")];
+    let finished = run(dir.path(), &args, &env).await;
     assert_eq!((finished.code, finished.stderr.as_str()), (0, ""), "{finished:?}");
     let alone = run(dir.path(), &["check", "my-site.toml"], &[]).await;
     assert!(alone.stderr.contains("there is no secret `shop_password`"), "{alone:?}");

@@ -7,7 +7,7 @@ use crate::support::root;
 
 /// Module to layer. A module may use modules of its own layer and below; `schedule::driver` and
 /// `notify::outbox` are edges though their folders are not.
-const LAYERS: [(&str, u8); 28] = [
+const LAYERS: [(&str, u8); 29] = [
     ("clock", 0),
     ("diag", 0),
     ("document", 0),
@@ -31,6 +31,7 @@ const LAYERS: [(&str, u8); 28] = [
     ("web", 3),
     ("config", 4),
     ("app", 5),
+    ("bench", 5),
     ("cli", 5),
     ("pipeline", 5),
     ("telemetry", 5),

@@ -192,6 +192,13 @@ fn news_joins_what_is_unsent_and_otherwise_waits_for_the_group_interval() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_holds_up_nothing() {
+    let mut b = backlog(&["a"]);
+    fire(&mut b, 1, &["a"], 15, at(7200));
+    assert_eq!(go(&mut b, &answer(200), at(0)), a("first"));
+}
+
+#[test]
 fn messages_to_a_receiver_that_is_gone_are_parked_and_the_others_go_on() {
     let mut b = backlog(&["a", "b"]);
     fire(&mut b, 1, &["a", "b"], 15, at(0));
@@ -200,6 +207,7 @@ fn messages_to_a_receiver_that_is_gone_are_parked_and_the_others_go_on() {
     assert_eq!(go(&mut b, &answer(200), at(15)), a("first"));
     resolve(&mut b, 1, 2, at(30));
     assert_eq!(go(&mut b, &answer(200), at(30)), a("recovered"));
+    assert!(b.rows.is_empty());
 }
 
 type Seen = (u32, Kind, Because);

@@ -12,7 +12,13 @@ use super::{PATIENCE, eventually, get};
 /// A command with an empty environment but for what it needs to run at all.
 pub fn journeyd(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_journeyd"));
-    command.args(args).env_clear().env("PATH", "/usr/bin:/bin").kill_on_drop(true).stdin(Stdio::null());
+    command
+        .args(args)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("TMPDIR", env!("CARGO_TARGET_TMPDIR"))
+        .kill_on_drop(true)
+        .stdin(Stdio::null());
     command
 }
 
