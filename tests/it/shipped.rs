@@ -22,7 +22,7 @@ async fn the_shipped_configuration_loads_with_its_commented_settings_in_use() {
         .collect();
     let used = used
         .join("\n")
-        .replace("[secrets]\n", &format!("[secrets]\n{secrets}"))
+        .replace("\n[secrets]\n", &format!("\n[secrets]\n{secrets}"))
         .replace("../journeys", root().join("journeys").to_str().unwrap());
     assert!(used.contains("\n[receivers.ops-chat]\n") && used.contains("\n[[routes]]\n"), "{used}");
     let dir = folder(&[("config/journeyd.toml", &used)]);
