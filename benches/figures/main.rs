@@ -28,9 +28,18 @@ fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args.as_slice() {
-        ["target"] => target::serve(),
-        ["floor", url, runs] => print_loop(&floor::closed_loop(url, runs.parse()?)?),
-        ["product", config, runs] => print_loop(&product(config, runs.parse()?)?),
+        ["target"] => {
+            pin(1);
+            target::serve()
+        }
+        ["floor", url, runs] => {
+            pin(0);
+            print_loop(&floor::closed_loop(url, runs.parse()?)?)
+        }
+        ["product", config, runs] => {
+            pin(0);
+            print_loop(&product(config, runs.parse()?)?)
+        }
         ["commits", config, batches, size] => {
             let took = journeyd::bench::runtime()?.block_on(journeyd::bench::commits(
                 Path::new(config),
@@ -44,6 +53,14 @@ fn main() -> Result<()> {
         ["--quick"] => figures(true),
         other => Err(format!("unknown arguments {other:?}").into()),
     }
+}
+
+/// The measured process and its target each on a core of its own, or the scheduler decides the result.
+fn pin(core: usize) {
+    let mut cores = rustix::thread::CpuSet::new();
+    cores.set(core);
+    // With one core there is nothing to choose.
+    let _ = rustix::thread::sched_setaffinity(None, &cores);
 }
 
 /// What a measured process reports on its standard output.
