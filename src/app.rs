@@ -98,6 +98,7 @@ fn judge_settings(config: &Config) -> JudgeSettings {
         location: config.runner.location.clone(),
         journeys: config.journeys.clone(),
         notify: config.notify.clone(),
+        config: config.told_path.clone(),
     }
 }
 
@@ -144,7 +145,9 @@ impl App {
         let stop_driver = CancellationToken::new();
         let driver = tokio::spawn(drive(Agenda::new(config.limits), received, hands, stop_driver.clone()));
         let stop_server = CancellationToken::new();
-        let shared = Shared { metrics: metrics.clone(), health: Arc::clone(&health), incidents };
+        let silence = beats.clone();
+        let silence = Arc::new(move || silence.silence());
+        let shared = Shared { metrics: metrics.clone(), health: Arc::clone(&health), incidents, silence };
         let server = tokio::spawn(listener::serve(listener, router(shared), stop_server.clone()));
 
         let app = Self {
@@ -237,7 +240,14 @@ async fn retain(store: Arc<Store>, current: Arc<RwLock<Arc<Current>>>, metrics: 
     loop {
         let keep = current.read().unwrap_or_else(PoisonError::into_inner).keep;
         match store.retain(keep, now()).await {
-            Ok(size) => metrics.store_size(size),
+            Ok(done) => {
+                metrics.store_size(done.size);
+                if done.more {
+                    // What is decided comes first: a breath between two rounds.
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    continue;
+                }
+            }
             Err(error) => {
                 metrics.store_error(StoreOp::Retention);
                 tracing::debug!(%error, "the store could not be tidied.");

@@ -50,6 +50,7 @@ pub async fn closed_loop(path: &Path, runs: u64) -> Result<Loop, String> {
         location: config.runner.location.clone(),
         journeys: config.journeys.clone(),
         notify: config.notify.clone(),
+        config: None,
     };
     let (judge, first) = Judge::new(settings, restored, now());
     let (shown, _seen) = watch::channel(Arc::default());
@@ -96,7 +97,8 @@ pub async fn commits(path: &Path, batches: usize, size: usize) -> Result<Duratio
     let row = Write::Run(Box::new(crate::pipeline::judge::row_of(&report, last, None)));
     let watch = Stopwatch::start();
     for _ in 0..batches {
-        store.commit(vec![row.clone(); size]).await.map_err(|(_, error)| error.to_string())?;
+        let answer = store.commit(vec![row.clone(); size]).map_err(|(_, error)| error.to_string())?;
+        answer.await.map_err(|error| error.to_string())?.map_err(|(_, error)| error.to_string())?;
     }
     Ok(watch.elapsed())
 }

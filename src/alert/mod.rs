@@ -191,10 +191,6 @@ impl Engine {
     pub fn get(&self, key: &AlertKey) -> Option<&Alert> {
         self.alerts.get(key).map(|(_, alert)| alert)
     }
-
-    pub fn iter(&self) -> impl Iterator<Item = (&AlertKey, &Alert)> {
-        self.alerts.iter().map(|(key, (_, alert))| (key, alert))
-    }
 }
 
 #[cfg(test)]

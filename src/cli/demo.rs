@@ -48,6 +48,7 @@ fn tell_the_demo_chat(config: &mut Config, shop: SocketAddr) {
     let pace = Pace { group_wait: GROUP_WAIT, ..Pace::default() };
     config.notify = NotifySettings {
         receivers: BTreeMap::from([(id.clone(), receiver)]),
+        unusable: Vec::new(),
         routes: vec![Route { matches: Vec::new(), to: vec![id], and_on: false, pace }],
     };
 }

@@ -29,6 +29,10 @@ pub async fn test(args: NotifyTestArgs) -> Exit {
     let known = &config.notify.receivers;
     let Some((id, receiver)) = known.iter().find(|(id, _)| id.as_str() == args.receiver) else {
         tell(&loaded.findings);
+        if config.notify.unusable.contains(&args.receiver) {
+            say(&format!("error: the receiver `{}` cannot be used; what it lacks stands above", args.receiver));
+            return Exit::Usage;
+        }
         let names: Vec<&str> = known.keys().map(|id| id.as_str()).collect();
         let hint = match nearest(&args.receiver, names.iter().copied()) {
             Some(near) => format!("; did you mean `{near}`?"),

@@ -21,8 +21,9 @@ use crate::journey::model::SLO_WINDOW;
 use crate::journey::parse::{Settings, parse_defaults, parse_journey};
 use crate::metrics::{MetricsSettings, series_needed};
 use crate::notify::NotifySettings;
-use crate::runner::RunnerSettings;
+use crate::runner::{RunnerSettings, shell_word};
 use crate::schedule::agenda::Limits;
+use crate::secret::Redactor;
 use crate::store::{Keep, StoreSettings};
 
 fields!(config, "the configuration" {
@@ -57,7 +58,7 @@ fields!(metrics, "`[metrics]`" {
 } planned {});
 
 fn belongs_elsewhere(key: &str) -> Option<String> {
-    let journey_key = ["steps", "schedule", "base_url", "title", "vars", "variants", "slo"].contains(&key);
+    let journey_key = ["steps", "schedule", "base_url", "title", "vars", "variants", "slo", "alert"].contains(&key);
     journey_key
         .then(|| format!("`{key}` belongs into a journey file; what holds for all journeys goes into [defaults]"))
 }
@@ -166,6 +167,12 @@ pub fn load(request: &Request<'_>) -> Result<Loaded, LoadError> {
             redactor,
             max_body: daemon.max_body,
         },
+        told_path: request
+            .config
+            .as_ref()
+            .map(|path| path.display().to_string())
+            .filter(|path| matches!(request.files, Files::Disk) && !super::FOUND.contains(&path.as_str()))
+            .map(|path| shell_word(&path, &Redactor::default())),
         notify: daemon.notify,
         store: daemon.store,
     });
@@ -235,10 +242,12 @@ fn read_daemon(file: &Arc<SourceFile>, path: &Path, request: &Request<'_>, findi
     });
     let names: Vec<String> =
         receivers.iter().flat_map(|t| t.table.iter().map(|(key, _)| key.get_ref().to_string())).collect();
-    let notify = NotifySettings {
+    let mut notify = NotifySettings {
+        unusable: Vec::new(),
         receivers: receivers.map(|t| notify::receivers(&t, &secrets, request.unset)).unwrap_or_default(),
         routes: notify::routes(&table.tables(&config::ROUTES, &notify::ROUTE), &names),
     };
+    notify.unusable = names.into_iter().filter(|name| !notify.receivers.keys().any(|id| id.as_str() == name)).collect();
     let metrics = table.open(&config::METRICS, &metrics::TABLE);
     Daemon {
         notify,
@@ -298,15 +307,18 @@ fn read_limits(table: &TableReader<'_, '_, '_>) -> (Limits, u64) {
     (Limits { concurrent_runs: count(&limits::CONCURRENT_RUNS, 64), per_host: count(&limits::PER_HOST, 8) }, body)
 }
 
-/// Beside the configuration unless it says otherwise, or where systemd wants state to be (`StateDirectory=`).
+/// Where systemd or a container want state to be (`STATE_DIRECTORY`) unless an absolute path says otherwise; else where
+/// the configuration says, else beside it.
 fn read_store(table: &TableReader<'_, '_, '_>, base: &Path, env: &BTreeMap<String, String>) -> StoreSettings {
     let store = table.open(&config::STORE, &store::TABLE);
     let store = store.as_ref();
-    let own = store.and_then(|t| t.string(&store::DIR)).map(|dir| normalise(&base.join(dir)));
+    let own = store.and_then(|t| t.string(&store::DIR)).map(PathBuf::from);
+    let absolute = own.clone().filter(|dir| dir.is_absolute());
+    let relative = own.map(|dir| normalise(&base.join(dir)));
     let of_systemd = env.get("STATE_DIRECTORY").and_then(|dirs| dirs.split(':').next()).filter(|dir| !dir.is_empty());
     let hour = Duration::from_secs(3600);
     StoreSettings {
-        dir: own.or_else(|| of_systemd.map(PathBuf::from)).unwrap_or_else(|| base.join("data")),
+        dir: absolute.or_else(|| of_systemd.map(PathBuf::from)).or(relative).unwrap_or_else(|| base.join("data")),
         keep: Keep {
             runs: store.and_then(|t| t.duration(&store::KEEP_RUNS, hour)).map_or(KEEP_RUNS, toml::Spanned::into_inner),
             counts: SLO_WINDOW,

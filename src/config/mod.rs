@@ -35,14 +35,19 @@ pub struct Config {
     pub metrics: MetricsSettings,
     pub journeys: Vec<Arc<Journey>>,
     pub runner: RunnerSettings,
+    /// The file as a shell takes it, unless it is one that commands find by themselves.
+    pub told_path: Option<String>,
     pub notify: NotifySettings,
     pub store: StoreSettings,
 }
+
+/// Where a configuration is looked for.
+const FOUND: [&str; 2] = ["config/journeyd.toml", "/etc/journeyd/journeyd.toml"];
 
 /// The configuration file to use: the one given, else the working directory's, else the system's.
 pub fn find(given: Option<&Path>) -> Option<PathBuf> {
     if let Some(path) = given {
         return Some(path.to_owned());
     }
-    ["config/journeyd.toml", "/etc/journeyd/journeyd.toml"].into_iter().map(PathBuf::from).find(|p| p.is_file())
+    FOUND.into_iter().map(PathBuf::from).find(|p| p.is_file())
 }

@@ -69,7 +69,9 @@ pub fn receivers(table: &TableReader<'_, '_, '_>, secrets: &Secrets, unset: Grav
                 "only for type = \"webhook\"",
             ));
         }
-        if let (Some(id), Some(dialect), Some(url)) = (id, dialect, url) {
+        // Without its key a signed receiver is not usable: unsigned messages are not what was asked for.
+        let usable = signing_key.is_some() || entry.get(&receiver::SIGNING_SECRET).is_none();
+        if let (Some(id), Some(dialect), Some(url), true) = (id, dialect, url, usable) {
             out.insert(id, Receiver { dialect, url, signing_key });
         }
     }
@@ -107,7 +109,8 @@ fn read_url(
 ) -> Option<Secret> {
     let (secret, span) = match as_text(source, node) {
         Some(text) => {
-            if dialect == Some(Dialect::Slack) {
+            let bare = Url::parse(&text.value).is_ok_and(|url| url.query().is_none() && url.password().is_none());
+            if dialect != Some(Dialect::Webhook) || !bare {
                 // Who knows the URL may write to the channel.
                 source.file.hide(std::slice::from_ref(&text.span));
             }
@@ -284,6 +287,7 @@ pub fn check_routes(
                 .help("a last [[routes]] without `match` takes what is left"),
         );
     }
+    out.extend(check_matches(settings, journeys, location, file));
     for id in settings.receivers.keys().filter(|id| !settings.routes.iter().any(|r| r.to.contains(id))) {
         let name = format!("[receivers.{id}]");
         let span = file.text.find(&name).map_or(0..0, |at| at..at + name.len());
@@ -292,6 +296,54 @@ pub fn check_routes(
                 .label("it is never told anything")
                 .help("name it in a route's `to`, or remove it"),
         );
+    }
+    out
+}
+
+/// Routes that take nothing: a value or key that no journey has, or a route above that takes all.
+fn check_matches(
+    settings: &NotifySettings,
+    journeys: &[Arc<Journey>],
+    location: &str,
+    file: &Arc<SourceFile>,
+) -> Vec<Diagnostic> {
+    let marks: Vec<Span> = file.text.match_indices("[[routes]]").map(|(at, text)| at..at + text.len()).collect();
+    let place = |index: usize| Place { file: Arc::clone(file), span: marks.get(index).cloned().unwrap_or(0..0) };
+    let mut out = Vec::new();
+    let mut closed = false;
+    for (index, route) in settings.routes.iter().enumerate() {
+        if closed {
+            out.push(
+                Diagnostic::warning(place(index), "no alert comes to this route")
+                    .label("the ones above take everything")
+                    .help("move it up, or give the one above `continue = true`"),
+            );
+            continue;
+        }
+        let fits = journeys.iter().any(|journey| {
+            journey.plans.iter().any(|plan| {
+                let about = About::of(journey, &plan.key, location);
+                route.fits(Subject { alert: RULE, severity: journey.severity.as_str(), journey: &about })
+            })
+        });
+        if !fits && !journeys.is_empty() {
+            let labels = journeys.iter().flat_map(|j| j.labels.keys().map(String::as_str));
+            let known: Vec<&str> = KEYS.into_iter().chain(labels).collect();
+            let odd = route.matches.iter().find(|m| !known.contains(&m.key.as_str()));
+            let help = match odd {
+                Some(odd) => match nearest(&odd.key, known.iter().copied()) {
+                    Some(near) => format!("no journey has a label `{}`; did you mean `{near}`?", odd.key),
+                    None => format!("no journey has a label `{}`", odd.key),
+                },
+                None => "no journey or variant has all of these values".to_owned(),
+            };
+            out.push(
+                Diagnostic::warning(place(index), "this route takes no journey")
+                    .label("nothing fits its `match`")
+                    .help(help),
+            );
+        }
+        closed = route.matches.is_empty() && !route.and_on;
     }
     out
 }

@@ -8,7 +8,7 @@ use crate::diag::{Diagnostic, SourceFile};
 use crate::document::{TableReader, fields, in_file_order};
 use crate::ids::is_name;
 use crate::journey::template::NamedSecret;
-use crate::notify::{Dialect, NotifySettings};
+use crate::notify::{Dialect, NotifySettings, Receiver};
 use crate::secret::{MIN_REDACTED_LEN, Redactor, Secret};
 
 fields!(secret, "a secret" {
@@ -29,16 +29,38 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// Knows every secret, and the chat URLs that stand in the configuration itself.
+    /// Knows every secret, and what is secret of the receivers' URLs.
     pub fn redactor(&self, notify: &NotifySettings) -> Redactor {
-        let named = notify.receivers.iter().filter(|(_, receiver)| receiver.dialect == Dialect::Slack);
-        let urls: Vec<(String, &Secret)> = named
-            .filter(|(_, receiver)| !self.values.values().any(|secret| secret.value == receiver.url))
-            .map(|(id, receiver)| (format!("{}_URL", id.as_str().replace('-', "_").to_uppercase()), &receiver.url))
+        let urls: Vec<(String, Secret)> = notify
+            .receivers
+            .iter()
+            .flat_map(|(id, receiver)| {
+                let name = format!("{}_URL", id.as_str().replace('-', "_").to_uppercase());
+                secret_parts(receiver).into_iter().map(move |part| (name.clone(), Secret::new(&part)))
+            })
+            .filter(|(_, part)| !self.values.values().any(|secret| secret.value == *part))
             .collect();
         let secrets = self.values.values().map(|s| (s.mask.as_str(), &s.value));
-        Redactor::new(secrets.chain(urls.iter().map(|(name, url)| (name.as_str(), *url))))
+        Redactor::new(secrets.chain(urls.iter().map(|(name, part)| (name.as_str(), part))))
     }
+}
+
+/// Whoever knows a chat webhook's path may write there; servers echo paths. Short path segments are ordinary words and
+/// stay readable.
+fn secret_parts(receiver: &Receiver) -> Vec<String> {
+    const TOKEN: usize = 8;
+    let Ok(url) = url::Url::parse(receiver.url.expose()) else { return Vec::new() };
+    let tokens = |text: &str| text.len() >= TOKEN;
+    let mut parts: Vec<String> =
+        url.path_segments().into_iter().flatten().filter(|s| tokens(s)).map(str::to_owned).collect();
+    parts.extend(url.query_pairs().map(|(_, value)| value.into_owned()).filter(|v| tokens(v)));
+    if receiver.dialect == Dialect::Slack || !parts.is_empty() {
+        let path = url.path().to_owned();
+        parts.extend(Some(path).filter(|p| tokens(p)));
+        parts.push(receiver.url.expose().to_owned());
+    }
+    parts.extend(url.password().map(str::to_owned));
+    parts
 }
 
 /// Reads the table and the places it names. `base` is the configuration's folder.

@@ -256,6 +256,13 @@ fn read_objective(table: &TableReader<'_, '_, '_>) -> Option<f64> {
         return None;
     };
     if percent > 0.0 && percent < 100.0 {
+        if percent < 1.0 {
+            table.source.push(
+                Diagnostic::warning(table.source.place(node.span()), "`objective` is a percentage")
+                    .label(format!("of a hundred runs {percent} are to pass"))
+                    .help(format!("perhaps objective = {}", percent * 100.0)),
+            );
+        }
         return Some(percent / 100.0);
     }
     table.source.push(

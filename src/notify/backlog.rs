@@ -149,6 +149,7 @@ impl Backlog {
         let gone = |row: &&mut Row| !row.state.is_final() && !self.receivers.contains_key(&row.receiver);
         let mut parked = Vec::new();
         for row in self.rows.values_mut().filter(gone) {
+            row.maybe_sent |= row.state == RowState::Sending;
             row.state = RowState::Parked;
             row.ended_at = Some(now);
             "the receiver left the configuration".clone_into(&mut row.last_error);
@@ -164,7 +165,8 @@ impl Backlog {
 
     fn put(&mut self, receiver: &ReceiverId, message: Message, sequence: u32, not_before: Timestamp, pace: Duration) {
         // With its beginning: a number that a failing store forgot must not stand for another incident later.
-        let (incident, began) = (message.incident, message.started_at.micros());
+        // In milliseconds: that is what the store keeps of it.
+        let (incident, began) = (message.incident, message.started_at.micros().div_euclid(1000));
         let name = format!("{incident}/{began}/{sequence}/{receiver}");
         let row = Row {
             incident: message.incident,
@@ -205,6 +207,7 @@ impl Backlog {
     /// The incident has news. What is still unsent takes it in; otherwise it is told after the group interval.
     pub fn update(&mut self, message: &Message, sequence: u32, now: Timestamp) {
         for (receiver, keys) in self.of_incident(message.incident) {
+            let told = keys.iter().filter_map(|key| self.rows.get(key)).any(Row::may_have_arrived);
             let Some(row) = keys.last().and_then(|key| self.rows.get_mut(key)) else { continue };
             if row.is_unsent() && row.message.kind == Kind::Updated {
                 row.message = message.clone();
@@ -213,12 +216,12 @@ impl Backlog {
                 row.message.steps.clone_from(&message.steps);
                 row.message.failed_runs = message.failed_runs;
                 self.changed.insert(row.key());
-            } else if row.may_have_arrived() {
+            } else if told {
                 let pace = row.group_interval;
                 let not_before = row.ended_at.map_or(now + pace, |at| (at + pace).max(now));
                 self.put(&receiver, message.clone(), sequence, not_before, pace);
             }
-            // Parked or expired: nobody there knows of it, and the resolve will tell it whole.
+            // Otherwise the fire was parked or expired: nobody there knows of it, and the resolve will tell it whole.
         }
     }
 
@@ -227,8 +230,7 @@ impl Backlog {
     pub fn resolve(&mut self, message: &Message, sequence: u32, now: Timestamp) {
         for (receiver, keys) in self.of_incident(message.incident) {
             if !self.receivers.contains_key(&receiver) {
-                // Its last change was written when it left.
-                keys.iter().for_each(|key| drop(self.rows.remove(key)));
+                self.forget(&keys);
                 continue;
             }
             let mut told = false;
@@ -244,12 +246,22 @@ impl Backlog {
                     told |= row.may_have_arrived();
                 }
             }
+            if !told && message.because == Because::Removed {
+                // Nobody there has heard of it, and nothing passes again: there is nothing to say.
+                self.forget(&keys);
+                continue;
+            }
             let mut message = message.clone();
             if !told && message.because == Because::Recovered {
                 message.because = Because::WasDown;
             }
             self.put(&receiver, message, sequence, now, pace);
         }
+    }
+
+    /// Whether there is still something to be told of an incident.
+    pub fn concerns(&self, incident: u64) -> bool {
+        self.rows.values().any(|row| row.incident == incident && !row.state.is_final())
     }
 
     /// Gives up what is too old.
@@ -268,13 +280,15 @@ impl Backlog {
         out
     }
 
-    /// An attempt that was under way when the incident ended turned out to have failed: if nothing of the incident
-    /// can have arrived, the resolve tells it all.
+    /// A message was given up, or an attempt that was under way when the incident ended turned out to have failed: if
+    /// nothing of the incident can have arrived, news of it make no sense there, and the resolve tells it all.
     fn settle(&mut self, receiver: &ReceiverId, incident: u64, now: Timestamp) {
         let range = (receiver.clone(), incident, 0)..=(receiver.clone(), incident, u32::MAX);
         let waits = |row: &Row| row.message.kind == Kind::Resolved && row.is_unsent();
         let rows: Vec<&Row> = self.rows.range(range.clone()).map(|(_, row)| row).collect();
-        if !rows.iter().any(|row| waits(row)) || rows.iter().any(|row| row.may_have_arrived()) {
+        let over = rows.iter().any(|row| waits(row));
+        let alive = |row: &&Row| row.message.kind == Kind::Firing && !row.state.is_final();
+        if rows.iter().any(|row| row.may_have_arrived()) || (!over && rows.iter().any(alive)) {
             return;
         }
         for (key, row) in self.rows.range_mut(range) {
@@ -348,6 +362,8 @@ impl Backlog {
                 row.state = RowState::Waiting;
                 row.maybe_sent |= matches!(end, End::Unknown { .. });
                 row.failures += 1;
+                // After a clock that was set back the waits count from here.
+                row.decided_at = row.decided_at.min(now);
                 row.not_before = now + retry::wait(&row.id, row.failures, *at_least);
                 row.last_error = describe(end);
                 if let Some(pause) = at_least {
@@ -383,12 +399,17 @@ impl Backlog {
                 .range((receiver.clone(), incident, 0)..=(receiver, incident, u32::MAX))
                 .map(|(key, _)| key.clone())
                 .collect();
-            for key in keys {
-                if let Some(row) = self.rows.remove(&key)
-                    && self.changed.remove(&key)
-                {
-                    self.left.push(row);
-                }
+            self.forget(&keys);
+        }
+    }
+
+    /// Rows leave the memory; their last change is still to be written.
+    fn forget(&mut self, keys: &[Key]) {
+        for key in keys {
+            if let Some(row) = self.rows.remove(key)
+                && self.changed.remove(key)
+            {
+                self.left.push(row);
             }
         }
     }
@@ -431,7 +452,11 @@ pub fn describe(end: &End) -> String {
         End::Answer { status, body, .. } if body.trim().is_empty() => format!("HTTP {status}"),
         End::Answer { status, body, .. } => {
             let line: String = body.split_whitespace().collect::<Vec<_>>().join(" ");
-            format!("HTTP {status}: {}", line.chars().take(200).collect::<String>())
+            // For a terminal and a log: nothing that moves the cursor or turns the direction of writing.
+            let tame = |c: &char| {
+                !c.is_control() && !('\u{202a}'..='\u{202e}').contains(c) && !('\u{2066}'..='\u{2069}').contains(c)
+            };
+            format!("HTTP {status}: {}", line.chars().filter(tame).take(200).collect::<String>())
         }
         End::NotReached { detail, .. } | End::Unknown { detail, .. } => detail.clone(),
     }

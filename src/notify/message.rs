@@ -102,6 +102,9 @@ pub struct Message {
     pub fails_for: Vec<VariantId>,
     /// The first real error; for an update the one that joined.
     pub failure: Option<FailureFacts>,
+    /// The configuration's file as a shell takes it, where it is not one that is found by itself.
+    #[serde(default)]
+    pub config: Option<String>,
 }
 
 impl Message {
@@ -123,6 +126,7 @@ impl Message {
             works_for: Vec::new(),
             fails_for: Vec::new(),
             failure: Some(incident.failure.clone()),
+            config: None,
         }
     }
 
@@ -147,6 +151,7 @@ impl Message {
             works_for: Vec::new(),
             fails_for: Vec::new(),
             failure: None,
+            config: None,
         })
     }
 
@@ -159,7 +164,8 @@ impl Message {
     pub fn rerun(&self) -> Option<String> {
         let step = &self.failure.as_ref()?.step;
         let variant = self.journey.variant.as_ref().map(|v| format!(" --variant {v}")).unwrap_or_default();
-        Some(format!("journeyd run {}{variant} --until {step}", self.journey.id))
+        let config = self.config.as_ref().map(|path| format!(" --config {path}")).unwrap_or_default();
+        Some(format!("journeyd run {}{variant} --until {step}{config}", self.journey.id))
     }
 
     /// The whole message in one line: for a chat's notification and for the log.
@@ -254,6 +260,7 @@ pub mod tests {
             works_for: vec![VariantId::new("guest").unwrap()],
             fails_for: vec![],
             failure: Some(failure),
+            config: None,
         }
     }
 

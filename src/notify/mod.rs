@@ -82,6 +82,8 @@ impl Dialect {
 #[derive(Debug, Clone, Default)]
 pub struct NotifySettings {
     pub receivers: BTreeMap<ReceiverId, Receiver>,
+    /// Named, but lacking something, such as the value of a secret.
+    pub unusable: Vec<String>,
     pub routes: Vec<Route>,
 }
 

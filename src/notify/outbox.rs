@@ -12,6 +12,7 @@ use crate::notify::backlog::Sending;
 use crate::notify::message::Message;
 use crate::notify::retry::{End, Trouble};
 use crate::notify::webhook::signature;
+use crate::secret::redact_for_sinks;
 
 /// From connecting to the last byte of the answer (Standard Webhooks: 15 to 30 s).
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -58,7 +59,8 @@ impl Sender {
     /// Sends a message to a receiver, once.
     pub async fn send(&self, receiver: &Receiver, sending: &Sending) -> End {
         let Some(client) = &self.client else {
-            tracing::info!(receiver = %sending.receiver, message = sending.message.headline(), "would be sent.");
+            let body = receiver.dialect.render(&sending.message);
+            tracing::info!(receiver = %sending.receiver, message = sending.message.headline(), body, "would be sent; the dry run takes it as delivered.");
             return End::Answer { status: 200, retry_after: None, body: String::new() };
         };
         match request(client, receiver, &sending.id, &sending.message).send().await {
@@ -93,7 +95,8 @@ async fn read(mut answer: reqwest::Response) -> End {
             break;
         }
     }
-    End::Answer { status, retry_after, body: String::from_utf8_lossy(&body).into_owned() }
+    // Many servers echo the path that they were asked for, and a chat webhook's path is its secret.
+    End::Answer { status, retry_after, body: redact_for_sinks(&String::from_utf8_lossy(&body)) }
 }
 
 fn end_of(error: &reqwest::Error) -> End {
@@ -103,6 +106,7 @@ fn end_of(error: &reqwest::Error) -> End {
         detail = format!("{detail}: {cause}");
         source = cause.source();
     }
+    let detail = redact_for_sinks(&detail);
     let trouble = if error.is_timeout() { Trouble::Timeout } else { Trouble::Network };
     if error.is_connect() || error.is_builder() {
         End::NotReached { trouble, detail }

@@ -67,6 +67,13 @@ impl Subject<'_> {
     }
 }
 
+impl Route {
+    /// Whether it takes an alert.
+    pub fn fits(&self, subject: Subject<'_>) -> bool {
+        self.matches.iter().all(|m| m.values.iter().any(|value| value == subject.value(&m.key)))
+    }
+}
+
 /// The receivers of an alert, each once, with the pace of the first route that names it. Without any routes every
 /// receiver gets everything.
 pub fn receivers_of(
@@ -79,8 +86,7 @@ pub fn receivers_of(
     }
     let mut out: Vec<(ReceiverId, Pace)> = Vec::new();
     for route in routes {
-        let fits = |m: &Match| m.values.iter().any(|value| value == subject.value(&m.key));
-        if !route.matches.iter().all(fits) {
+        if !route.fits(subject) {
             continue;
         }
         for id in &route.to {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use crate::alert::State;
+use crate::clock::Stopwatch;
 use crate::journey::Severity;
 use crate::notify::retry::{Trouble, Verdict as Delivery};
 use crate::pipeline::judge::Verdict;
-use crate::pipeline::{Input, Pipeline, RECENT};
+use crate::pipeline::{Input, Pipeline, RECENT, SHOW_EVERY};
 use crate::report::{Fault, Outcome, RunReport, StepOutcome};
 
 impl Verdict {
@@ -21,29 +22,34 @@ impl Verdict {
         self.expired.append(&mut other.expired);
         self.parked.append(&mut other.parked);
         self.slos.append(&mut other.slos);
+        self.configured |= other.configured;
     }
 }
 
 impl Pipeline {
-    pub(super) fn show(&mut self, verdict: &Verdict, incidents_changed: bool) {
+    pub(super) fn show(&mut self, verdict: &Verdict) {
+        if verdict.configured {
+            self.show_settings(verdict);
+        }
         for transition in &verdict.transitions {
             self.metrics.transition(transition);
             let (alert, why) = (&transition.key.rule, transition.why);
             let (from, to) = (transition.from, transition.to);
             let journey = &transition.key.journey;
-            if matches!((from, to), (State::Pending | State::Inactive, State::Firing))
-                || matches!((from, to), (State::Firing | State::Recovering, State::Inactive))
-            {
+            if matches!((from, to), (State::Pending | State::Inactive, State::Firing)) {
                 tracing::warn!(%journey, %alert, %from, %to, %why, "the alert changed.");
             } else {
                 tracing::info!(%journey, %alert, %from, %to, %why, "the alert changed.");
             }
         }
-        if incidents_changed {
-            for incident in &verdict.resolved {
-                self.recent.push_front(incident.clone());
+        for incident in &verdict.resolved {
+            match self.recent.iter_mut().find(|known| known.id == incident.id) {
+                Some(known) => known.clone_from(incident),
+                None => self.recent.push_front(incident.clone()),
             }
-            self.recent.truncate(RECENT);
+        }
+        self.recent.truncate(RECENT);
+        if self.unshown && self.shown_at.elapsed() >= SHOW_EVERY {
             self.show_incidents();
         }
         for (receiver, took, trouble, at) in &verdict.attempts {
@@ -79,7 +85,9 @@ impl Pipeline {
         self.metrics.queues(self.judge.queue_lengths());
     }
 
-    pub(super) fn show_incidents(&self) {
+    pub(super) fn show_incidents(&mut self) {
+        self.unshown = false;
+        self.shown_at = Stopwatch::start();
         let mut open = [0; 3];
         for incident in self.judge.open_incidents() {
             if let Some(place) = Severity::NAMES.iter().position(|(_, s)| *s == incident.severity) {

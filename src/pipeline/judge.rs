@@ -31,6 +31,8 @@ pub struct JudgeSettings {
     pub location: String,
     pub journeys: Vec<Arc<Journey>>,
     pub notify: NotifySettings,
+    /// For commands in messages.
+    pub config: Option<String>,
 }
 
 /// What is to be committed, and then done.
@@ -47,6 +49,8 @@ pub struct Verdict {
     /// Messages that were given up for their age, or because their receiver is gone.
     pub expired: Vec<Row>,
     pub parked: Vec<Row>,
+    /// A configuration came into force.
+    pub configured: bool,
     /// Objectives whose numbers changed.
     pub slos: Vec<((JourneyKey, &'static str), SloSeries)>,
 }
@@ -74,6 +78,8 @@ pub struct Judge {
     engine: Engine,
     /// Open ones.
     incidents: BTreeMap<AlertKey, Incident>,
+    /// Resolved ones of which somebody is still to be told.
+    closing: BTreeMap<u64, Incident>,
     last_incident: u64,
     backlog: Backlog,
     rule: RuleId,
@@ -88,6 +94,7 @@ impl Judge {
             standings: BTreeMap::new(),
             engine: Engine::default(),
             incidents: restored.incidents.into_iter().map(|i| (i.alert.clone(), i)).collect(),
+            closing: BTreeMap::new(),
             last_incident: restored.last_incident,
             backlog: Backlog::new(restored.store_id),
             rule: RuleId::down(),
@@ -145,6 +152,10 @@ impl Judge {
             verdict.writes.push(Write::Alert { key: transition.key.clone(), alert: None });
             verdict.transitions.push(transition);
         }
+        // What is left of those of before has left, or was disabled: its schedule must not count as missed later.
+        let left = std::mem::take(&mut self.standings).into_keys();
+        let disabled = journeys.iter().filter(|(_, journey)| !journey.enabled).map(|(key, _)| key.clone());
+        verdict.writes.extend(left.chain(disabled).map(Write::Forget));
         self.journeys = journeys;
         self.standings = standings;
         self.settings = settings;
@@ -248,7 +259,9 @@ impl Judge {
         now: Timestamp,
         verdict: &mut Verdict,
     ) {
-        let Some(mut incident) = self.incidents.remove(key) else { return };
+        let Some(incident) = self.incidents.get(key) else { return };
+        let mut incident = incident.clone();
+        let told_so_far = incident.timeline.len();
         if let Some(transition) = moved {
             incident.moved(transition.why, now);
         }
@@ -261,7 +274,10 @@ impl Judge {
                 self.backlog.update(&message, sequence, now);
             }
         }
-        verdict.writes.push(Write::Incident(Box::new(incident.clone())));
+        // The number of failed runs alone is the alert's; writing all of it for each would be the store's main work.
+        if incident.timeline.len() > told_so_far {
+            verdict.writes.push(Write::Incident(Box::new(incident.clone())));
+        }
         self.incidents.insert(key.clone(), incident);
     }
 
@@ -272,6 +288,9 @@ impl Judge {
         let sequence = incident.next_message();
         self.backlog.resolve(&message, sequence, now);
         verdict.writes.push(Write::Incident(Box::new(incident.clone())));
+        if self.backlog.concerns(incident.id) {
+            self.closing.insert(incident.id, incident.clone());
+        }
         verdict.resolved.push(incident);
     }
 
@@ -283,6 +302,7 @@ impl Judge {
             None => About::unknown(key, location),
         };
         let mut message = Message::of(incident, kind, because, about, now);
+        message.config.clone_from(&self.settings.config);
         for (other, standing) in &self.standings {
             if other.journey == key.journey
                 && other != key
@@ -314,11 +334,19 @@ impl Judge {
         self.take_rows(verdict);
     }
 
-    /// On the timeline of an incident that is still open.
+    /// On the timeline of the incident.
     fn note(&mut self, row: &Row, what: Happening, now: Timestamp, verdict: &mut Verdict) {
+        let detail = format!("{} ({})", row.receiver, row.message.kind);
         if let Some(incident) = self.incidents.values_mut().find(|i| i.id == row.incident) {
-            incident.note(now, what, format!("{} ({})", row.receiver, row.message.kind));
+            incident.note(now, what, detail);
             verdict.writes.push(Write::Incident(Box::new(incident.clone())));
+        } else if let Some(incident) = self.closing.get_mut(&row.incident) {
+            incident.note(now, what, detail);
+            verdict.writes.push(Write::Incident(Box::new(incident.clone())));
+            verdict.resolved.push(incident.clone());
+            if !self.backlog.concerns(row.incident) {
+                self.closing.remove(&row.incident);
+            }
         }
     }
 
@@ -364,8 +392,17 @@ impl Judge {
     }
 
     pub fn alerts(&self) -> Vec<(AlertKey, Severity, State)> {
-        let severity = |key: &AlertKey| self.journeys.get(&key.journey).map_or(Severity::Critical, |j| j.severity);
-        self.engine.iter().map(|(key, alert)| (key.clone(), severity(key), alert.state)).collect()
+        let alert = |(key, journey): (&JourneyKey, &Arc<Journey>)| {
+            // A disabled journey's alert is there, and inactive: series end only when the journey leaves.
+            let key = AlertKey { journey: key.clone(), rule: self.rule.clone() };
+            let state = self.engine.get(&key).map_or(State::Inactive, |alert| alert.state);
+            (key, journey.severity, state)
+        };
+        self.journeys.iter().map(alert).collect()
+    }
+
+    pub fn knows(&self, key: &JourneyKey) -> bool {
+        self.journeys.contains_key(key)
     }
 
     pub fn standings(&self) -> impl Iterator<Item = (&JourneyKey, &LastResult)> {

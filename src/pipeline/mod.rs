@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::clock::{Beat, Stopwatch, Timestamp, now};
@@ -32,7 +32,7 @@ use crate::notify::outbox::Sender;
 use crate::notify::retry::{End, Trouble, Verdict as Delivery};
 use crate::pipeline::judge::{Judge, JudgeSettings, Verdict};
 use crate::report::{MissedReason, RunReport};
-use crate::store::{Store, Write};
+use crate::store::{Committed, Store, Write, compact};
 
 /// Everything that can happen.
 pub enum Input {
@@ -47,6 +47,10 @@ pub const QUEUE: usize = 1024;
 const BATCH: usize = 200;
 /// How long runs that changed nothing wait for company: nobody waits for them, and an fsync is dear.
 const GATHER: Duration = Duration::from_millis(50);
+/// How long a commit may take before judging and telling go on without it.
+const STORE_PATIENCE: Duration = Duration::from_secs(5);
+/// Showing all incidents takes a copy of each: in an outage of everything, not with every run.
+const SHOW_EVERY: Duration = Duration::from_secs(1);
 /// When a store that failed is tried again.
 const STORE_RETRY: Duration = Duration::from_secs(5);
 /// What may wait in memory for the store.
@@ -72,6 +76,11 @@ pub struct Pipeline {
     /// Rows that the store could not take, oldest first.
     unwritten: Vec<Write>,
     store_failed: Option<Stopwatch>,
+    /// A commit that has not answered in time.
+    pending: Option<oneshot::Receiver<Committed>>,
+    /// Incidents changed since they were last shown, and when that was.
+    unshown: bool,
+    shown_at: Stopwatch,
     recent: VecDeque<Incident>,
     shown: watch::Sender<Arc<Vec<Incident>>>,
     beat: Beat,
@@ -109,6 +118,9 @@ impl Pipeline {
             attempts: JoinSet::new(),
             unwritten: Vec::new(),
             store_failed: None,
+            pending: None,
+            unshown: true,
+            shown_at: Stopwatch::start(),
             recent: VecDeque::new(),
             shown,
             beat,
@@ -117,7 +129,7 @@ impl Pipeline {
 
     /// Runs until every sender is gone. `first` is what restoring and configuring came to.
     pub async fn run(mut self, first: Verdict, mut inputs: mpsc::Receiver<Input>) {
-        self.show_settings();
+        self.show_settings(&first);
         self.show_incidents();
         for (key, last) in self.judge.standings() {
             self.metrics.restore(key, last);
@@ -188,7 +200,8 @@ impl Pipeline {
         let due = self.judge.next_wakeup().map_or(REFRESH, |at| at.since(now));
         let store = self.store_failed.map_or(REFRESH, |since| STORE_RETRY.saturating_sub(since.elapsed()));
         // Timers are exact to a millisecond; waking up just before would only spin.
-        due.min(store).min(REFRESH) + Duration::from_millis(1)
+        let show = if self.unshown { SHOW_EVERY.saturating_sub(self.shown_at.elapsed()) } else { REFRESH };
+        due.min(store).min(show).min(REFRESH) + Duration::from_millis(1)
     }
 
     fn apply(&mut self, input: &Input, now: Timestamp, verdict: &mut Verdict) {
@@ -198,7 +211,8 @@ impl Pipeline {
             Input::Configure(settings) => {
                 let more = self.judge.configure((**settings).clone(), now);
                 verdict.append(more);
-                self.show_settings();
+                verdict.configured = true;
+                self.failing.retain(|key| self.judge.knows(key));
             }
         }
     }
@@ -219,10 +233,10 @@ impl Pipeline {
     }
 
     /// The configuration's part of the metrics.
-    fn show_settings(&self) {
+    fn show_settings(&self, verdict: &Verdict) {
         self.metrics.configure_alerts(self.judge.alerts());
         self.metrics.configure_receivers(self.judge.receivers().receivers.keys().cloned());
-        self.metrics.objectives(true, []);
+        self.metrics.objectives(true, verdict.slos.iter().cloned());
     }
 
     /// Commits, and only then shows and tells.
@@ -232,7 +246,8 @@ impl Pipeline {
         }
         let incidents_changed = verdict.writes.iter().any(|write| matches!(write, Write::Incident(_)));
         self.commit(std::mem::take(&mut verdict.writes)).await;
-        self.show(&verdict, incidents_changed);
+        self.unshown |= incidents_changed;
+        self.show(&verdict);
         for input in inputs {
             self.show_input(&input);
             if let Some(watcher) = &self.watcher {
@@ -247,40 +262,65 @@ impl Pipeline {
 
     async fn commit(&mut self, writes: Vec<Write>) {
         self.unwritten.extend(writes);
+        if let Some(answer) = self.pending.take() {
+            // It hung; nothing else is handed in until it answers.
+            self.await_commit(answer, Duration::ZERO).await;
+        }
         let waits = self.store_failed.is_some_and(|since| since.elapsed() < STORE_RETRY);
-        if self.unwritten.is_empty() || waits {
+        if self.unwritten.is_empty() || self.pending.is_some() || waits {
             self.bound_unwritten();
             return;
         }
-        match self.store.commit(std::mem::take(&mut self.unwritten)).await {
-            Ok(()) => {
+        match self.store.commit(std::mem::take(&mut self.unwritten)) {
+            Ok(answer) => self.await_commit(answer, STORE_PATIENCE).await,
+            Err((back, error)) => self.commit_failed(back, &error.to_string()),
+        }
+    }
+
+    async fn await_commit(&mut self, mut answer: oneshot::Receiver<Committed>, patience: Duration) {
+        match tokio::time::timeout(patience, &mut answer).await {
+            Ok(Ok(Ok(()))) => {
                 if self.store_failed.take().is_some() {
                     tracing::warn!("the store works again; what was kept in memory is written.");
                 }
             }
-            Err((back, error)) => {
-                self.metrics.store_error(StoreOp::Commit);
+            Ok(Ok(Err((back, error)))) => self.commit_failed(back, &error.to_string()),
+            Ok(Err(_)) => self.commit_failed(Vec::new(), "its writer has ended, with the last rows"),
+            Err(_) => {
                 if self.store_failed.is_none() {
-                    tracing::error!(
-                        %error,
-                        "the store cannot be written; monitoring and telling go on from memory. A crash now would forget them: look at the disk."
-                    );
+                    self.commit_failed(Vec::new(), "it does not answer");
                 }
-                self.store_failed = Some(Stopwatch::start());
-                self.unwritten = back;
-                self.bound_unwritten();
+                self.pending = Some(answer);
             }
         }
     }
 
-    /// Memory is bounded: runs go first, then what is oldest.
+    fn commit_failed(&mut self, mut back: Vec<Write>, error: &str) {
+        self.metrics.store_error(StoreOp::Commit);
+        if self.store_failed.is_none() {
+            tracing::error!(
+                error,
+                "the store cannot be written; monitoring and telling go on from memory. A crash now would forget them: look at the disk."
+            );
+        }
+        self.store_failed = Some(Stopwatch::start());
+        back.append(&mut self.unwritten);
+        self.unwritten = back;
+        self.bound_unwritten();
+    }
+
+    /// Memory is bounded: by what there is to decide upon, and runs by number, oldest first.
     fn bound_unwritten(&mut self) {
         if self.unwritten.len() <= MOST_UNWRITTEN {
             return;
         }
-        self.unwritten.retain(Write::is_decision);
-        let excess = self.unwritten.len().saturating_sub(MOST_UNWRITTEN);
-        self.unwritten.drain(..excess);
+        compact(&mut self.unwritten);
+        let mut excess = self.unwritten.len().saturating_sub(MOST_UNWRITTEN / 2);
+        self.unwritten.retain(|write| {
+            let goes = excess > 0 && !write.is_decision();
+            excess -= usize::from(goes);
+            !goes
+        });
     }
 
     fn send(&mut self, sending: Sending) {
@@ -309,8 +349,16 @@ impl Pipeline {
             }
         }
         self.attempts.abort_all();
+        // A last try, also if the store has just failed.
         self.store_failed = None;
         self.commit(self.judge.last_goods()).await;
+        if !self.unwritten.is_empty() || self.pending.is_some() {
+            let rows = self.unwritten.len();
+            tracing::error!(
+                rows,
+                "the store could not be written until the end: what it lacks is forgotten, and alerts may fire anew after the next start."
+            );
+        }
         let waiting: BTreeMap<ReceiverId, u64> =
             self.judge.queue_lengths().into_iter().filter(|(_, length)| *length > 0).collect();
         for (receiver, messages) in waiting {

@@ -22,6 +22,8 @@ use crate::timetable::{Timetable, phase};
 
 /// The longest wait for a slot.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// After a restart, times of a cron line that are counted as missed at most: walking them takes time.
+const MOST_WALKED: u64 = 1000;
 /// After a restart, what would be due later than this runs once before.
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(60);
 /// More missed times than this are not counted: a day asleep at one-second intervals.
@@ -147,17 +149,20 @@ impl Agenda {
         let mut out = Vec::new();
         for (key, entry) in &mut self.entries {
             let Some(mut at) = last.get(key).copied().filter(|at| *at < now) else { continue };
-            let mut count = 0;
-            let mut first = None;
-            while let Some(due) = entry.item.timetable.next_after(&entry.id, at).filter(|due| *due <= now) {
-                first.get_or_insert(due);
-                count += 1;
-                if count == MOST_COUNTED {
-                    break;
+            let next_after = |at| entry.item.timetable.next_after(&entry.id, at).filter(|due| *due <= now);
+            let Some(first) = next_after(at) else { continue };
+            let mut count = 1;
+            if let Timetable::Every(interval) = &entry.item.timetable {
+                let slept = now.since(first).as_micros() / interval.as_micros().max(1);
+                count += u64::try_from(slept).unwrap_or(0);
+            } else {
+                // Cron lines are walked, and a thousand missed times say enough.
+                at = first;
+                while let Some(due) = next_after(at).filter(|_| count < MOST_WALKED) {
+                    count += 1;
+                    at = due;
                 }
-                at = due;
             }
-            let Some(first) = first else { continue };
             let soon = now + CATCH_UP_WITHIN;
             if entry.next.is_none_or(|next| next > soon) {
                 let catch_up = now + phase(&entry.id, CATCH_UP_WITHIN);

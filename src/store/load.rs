@@ -43,6 +43,18 @@ fn parse<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Result<T, St
     serde_json::from_str(text).map_err(|error| StoreError::Damaged(format!("{what}: {error}")))
 }
 
+/// One row that cannot be read, say of a newer version's words, must not cost all the others.
+fn readable<T>(what: &str, found: Vec<Result<T, StoreError>>) -> Vec<T> {
+    let mut out = Vec::with_capacity(found.len());
+    for row in found {
+        match row {
+            Ok(row) => out.push(row),
+            Err(error) => tracing::error!(%error, what, "a row of the store cannot be read and is left out."),
+        }
+    }
+    out
+}
+
 fn journey(row: &SqlRow<'_>, first: usize) -> Result<JourneyKey, StoreError> {
     let (journey, variant): (String, String) = (row.get(first)?, row.get(first + 1)?);
     damaged("a journey's name", JourneyKey::from_labels(&journey, &variant))
@@ -79,15 +91,16 @@ pub fn load(db: &Connection) -> Result<Restored, StoreError> {
         };
         Ok((journey(row, 0)?, (Timestamp::from_micros(row.get(2)?), last)))
     })?;
-    let alerts = rows(db, "SELECT journey, variant, rule, alert FROM alerts", |row| {
-        let rule: String = row.get(2)?;
-        let key = AlertKey { journey: journey(row, 0)?, rule: damaged("a rule's name", RuleId::new(&rule))? };
-        Ok((key, parse("an alert", &row.get::<_, String>(3)?)?))
-    })?;
+    let alerts = rows(db, "SELECT journey, variant, rule, alert FROM alerts", |row| Ok(alert_row(row)))?;
     let incidents = rows(db, "SELECT incident FROM incidents WHERE resolved_at IS NULL ORDER BY id", |row| {
-        parse("an incident", &row.get::<_, String>(0)?)
+        Ok(row.get::<_, String>(0).map_err(StoreError::from).and_then(|text| parse("an incident", &text)))
     })?;
-    let last_incident: Option<u64> = db.query_row("SELECT max(id) FROM incidents", [], |row| row.get(0))?;
+    // The outbox too: should an incident's own row ever be missing, its number must not be used again.
+    let last_incident: Option<u64> = db.query_row(
+        "SELECT max(n) FROM (SELECT max(id) AS n FROM incidents UNION ALL SELECT max(incident) FROM outbox)",
+        [],
+        |row| row.get(0),
+    )?;
     // Finished rows of an unfinished story belong to it: they say who was told.
     let outbox = rows(
         db,
@@ -97,7 +110,7 @@ pub fn load(db: &Connection) -> Result<Restored, StoreError> {
          WHERE incident IN (SELECT id FROM incidents WHERE resolved_at IS NULL)
              OR EXISTS (SELECT 1 FROM outbox p WHERE p.receiver = o.receiver AND p.incident = o.incident
                  AND p.state IN ('waiting', 'sending'))",
-        outbox_row,
+        |row| Ok(outbox_row(row)),
     )?;
     let counts = rows(db, "SELECT hour, journey, variant, runs, failed, slow FROM slo_hours", |row| {
         let counts = Counts { runs: row.get(3)?, failed: row.get(4)?, slow: row.get(5)? };
@@ -106,12 +119,18 @@ pub fn load(db: &Connection) -> Result<Restored, StoreError> {
     Ok(Restored {
         store_id: damaged("the store's id", Uuid::parse_str(&store_id).ok())?,
         journeys: journeys.into_iter().collect(),
-        alerts: alerts.into_iter().collect(),
-        incidents,
+        alerts: readable("alerts", alerts).into_iter().collect(),
+        incidents: readable("incidents", incidents),
         last_incident: last_incident.unwrap_or(0),
-        outbox,
+        outbox: readable("outbox", outbox),
         counts,
     })
+}
+
+fn alert_row(row: &SqlRow<'_>) -> Result<(AlertKey, Alert), StoreError> {
+    let rule: String = row.get(2)?;
+    let key = AlertKey { journey: journey(row, 0)?, rule: damaged("a rule's name", RuleId::new(&rule))? };
+    Ok((key, parse("an alert", &row.get::<_, String>(3)?)?))
 }
 
 fn outbox_row(row: &SqlRow<'_>) -> Result<Row, StoreError> {

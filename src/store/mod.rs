@@ -29,7 +29,7 @@ use crate::failpoint;
 
 pub use load::Restored;
 pub use retention::Keep;
-pub use write::{RunRow, Write};
+pub use write::{RunRow, Write, compact};
 
 /// Commits waiting for the writer; the pipeline waits for each, so one is the rule.
 const QUEUE: usize = 16;
@@ -66,6 +66,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// The row is at fault, not the store.
+    fn is_refusal(&self) -> bool {
+        matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation))
+    }
+
     fn is_damage(&self) -> bool {
         use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
         match self {
@@ -80,8 +85,20 @@ impl StoreError {
 
 enum Request {
     Commit { writes: Vec<Write>, reply: oneshot::Sender<Result<(), (Vec<Write>, StoreError)>> },
-    Retain { keep: Keep, now: Timestamp, reply: oneshot::Sender<Result<u64, StoreError>> },
+    Retain { keep: Keep, now: Timestamp, reply: oneshot::Sender<Result<Retained, StoreError>> },
 }
+
+/// What a round of retention came to.
+#[derive(Debug, Clone, Copy)]
+pub struct Retained {
+    /// Bytes on disk.
+    pub size: u64,
+    /// It took as much as a round may: there is more.
+    pub more: bool,
+}
+
+/// How a commit ended; what could not be written comes back.
+pub type Committed = Result<(), (Vec<Write>, StoreError)>;
 
 /// An open store. Dropping it ends the writer after what was handed in.
 pub struct Store {
@@ -129,22 +146,21 @@ impl Store {
         self.beat.clone()
     }
 
-    /// Writes everything or nothing. What could not be written comes back.
-    pub async fn commit(&self, writes: Vec<Write>) -> Result<(), (Vec<Write>, StoreError)> {
+    /// Hands in what is to be written, everything or nothing; the answer comes once it is on disk.
+    pub fn commit(&self, writes: Vec<Write>) -> Result<oneshot::Receiver<Committed>, (Vec<Write>, StoreError)> {
         let (reply, answer) = oneshot::channel();
         let Some(requests) = &self.requests else { return Err((writes, StoreError::Gone)) };
         match requests.try_send(Request::Commit { writes, reply }) {
-            Ok(()) => answer.await.unwrap_or_else(|_| Err((Vec::new(), StoreError::Gone))),
-            Err(
-                TrySendError::Full(Request::Commit { writes, .. })
-                | TrySendError::Disconnected(Request::Commit { writes, .. }),
-            ) => Err((writes, StoreError::Gone)),
-            Err(_) => Err((Vec::new(), StoreError::Gone)),
+            Ok(()) => Ok(answer),
+            Err(TrySendError::Full(request) | TrySendError::Disconnected(request)) => match request {
+                Request::Commit { writes, .. } => Err((writes, StoreError::Gone)),
+                Request::Retain { .. } => Err((Vec::new(), StoreError::Gone)),
+            },
         }
     }
 
-    /// Forgets what may go; the store's size on disk.
-    pub async fn retain(&self, keep: Keep, now: Timestamp) -> Result<u64, StoreError> {
+    /// Forgets what may go, a bounded part of it.
+    pub async fn retain(&self, keep: Keep, now: Timestamp) -> Result<Retained, StoreError> {
         let (reply, answer) = oneshot::channel();
         let sent = self.requests.as_ref().is_some_and(|r| r.try_send(Request::Retain { keep, now, reply }).is_ok());
         if sent { answer.await.map_err(|_| StoreError::Gone)? } else { Err(StoreError::Gone) }
@@ -154,7 +170,8 @@ impl Store {
 impl Drop for Store {
     fn drop(&mut self) {
         self.requests = None;
-        if let Some(writer) = self.writer.take() {
+        // A writer that hangs on its disk must not hold up the end of the process.
+        if let Some(writer) = self.writer.take().filter(|_| self.beat.age() < BEAT_EVERY * 3) {
             let _ = writer.join();
         }
     }
@@ -183,6 +200,7 @@ fn open(path: &Path) -> Result<(Connection, Restored), StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut db = Connection::open_with_flags(path, flags)?;
     db.set_prepared_statement_cache_capacity(32);
+    schema::recognise(&db)?;
     schema::prepare(&db)?;
     if std::fs::metadata(path)?.len() <= CHECKED_SIZE {
         let answer: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
@@ -226,17 +244,40 @@ fn commit(db: &mut Connection, writes: &[Write]) -> Result<(), StoreError> {
         failpoint::pass("before_commit");
     }
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for write in writes {
-        write.apply(&transaction)?;
+    match writes.iter().try_for_each(|write| write.apply(&transaction)) {
+        Ok(()) => transaction.commit()?,
+        Err(error) if error.is_refusal() => {
+            drop(transaction);
+            commit_one_by_one(db, writes)?;
+        }
+        Err(error) => return Err(error),
     }
-    transaction.commit()?;
     if decided {
         failpoint::pass("after_commit");
     }
     Ok(())
 }
 
-fn retain(db: &mut Connection, keep: Keep, now: Timestamp) -> Result<u64, StoreError> {
+/// A row that contradicts the others would be refused for ever, and everything after it with it: it is left out,
+/// loudly, and the rest is written.
+fn commit_one_by_one(db: &mut Connection, writes: &[Write]) -> Result<(), StoreError> {
+    let mut transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for write in writes {
+        let mut savepoint = transaction.savepoint()?;
+        match write.apply(&savepoint) {
+            Ok(()) => savepoint.commit()?,
+            Err(error) if error.is_refusal() => {
+                tracing::error!(%error, row = write.describe(), "the store refuses a row, which is left out. This is a bug, please report it.");
+                savepoint.rollback()?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+fn retain(db: &mut Connection, keep: Keep, now: Timestamp) -> Result<Retained, StoreError> {
     let number = |db: &Connection, what: &str| db.query_row(&format!("PRAGMA {what}"), [], |row| row.get::<_, u64>(0));
     let page = number(db, "page_size")?;
     let in_use = (number(db, "page_count")? - number(db, "freelist_count")?) * page;
@@ -245,24 +286,33 @@ fn retain(db: &mut Connection, keep: Keep, now: Timestamp) -> Result<u64, StoreE
     let cut = retention::cutoffs(keep, now, in_use, oldest.map(Timestamp::from_micros));
     let (minute, hour) = (cut.counts.micros() / 60_000_000, cut.counts.micros() / 3_600_000_000);
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    transaction.execute(
+    let runs = transaction.execute(
         "DELETE FROM runs WHERE id <= (SELECT max(id) FROM (SELECT id, started_at FROM runs ORDER BY id LIMIT ?2)
          WHERE started_at < ?1)",
         (cut.runs.micros(), SLICE),
     )?;
-    transaction.execute("DELETE FROM slo_minutes WHERE minute < ?1", [minute])?;
-    transaction.execute("DELETE FROM slo_hours WHERE hour < ?1", [hour])?;
-    transaction.execute(
-        "DELETE FROM outbox WHERE incident IN (SELECT id FROM incidents WHERE resolved_at < ?1 LIMIT 100)",
-        [cut.incidents.micros()],
-    )?;
-    transaction.execute(
-        "DELETE FROM incidents WHERE id IN (SELECT id FROM incidents WHERE resolved_at < ?1 LIMIT 100)",
-        [cut.incidents.micros()],
-    )?;
+    let mut most = runs;
+    for (table, unit, before) in [("slo_minutes", "minute", minute), ("slo_hours", "hour", hour)] {
+        let counts = transaction.execute(
+            &format!(
+                "DELETE FROM {table} WHERE ({unit}, journey, variant) IN
+                 (SELECT {unit}, journey, variant FROM {table} WHERE {unit} < ?1 ORDER BY {unit} LIMIT ?2)"
+            ),
+            (before, SLICE),
+        )?;
+        most = most.max(counts);
+    }
+    for sql in [
+        "DELETE FROM outbox WHERE incident IN (SELECT id FROM incidents WHERE resolved_at < ?1 ORDER BY resolved_at LIMIT 100)",
+        "DELETE FROM incidents WHERE id IN (SELECT id FROM incidents WHERE resolved_at < ?1 ORDER BY resolved_at LIMIT 100)",
+    ] {
+        transaction.execute(sql, [cut.incidents.micros()])?;
+    }
     transaction.commit()?;
-    db.execute_batch("PRAGMA incremental_vacuum(1000)")?;
-    Ok(number(db, "page_count")? * page)
+    db.execute_batch("PRAGMA incremental_vacuum(5000)")?;
+    let wal = db.path().and_then(|path| std::fs::metadata(format!("{path}-wal")).ok()).map_or(0, |meta| meta.len());
+    let more = most >= usize::try_from(SLICE).unwrap_or(usize::MAX);
+    Ok(Retained { size: number(db, "page_count")? * page + wal, more })
 }
 
 fn none_is_fine<T>(error: rusqlite::Error) -> Result<Option<T>, rusqlite::Error> {

@@ -39,6 +39,7 @@ const MIGRATIONS: &[&str] = &["
         opened_at INTEGER NOT NULL, resolved_at INTEGER,
         incident TEXT NOT NULL
     );
+    CREATE INDEX incidents_by_end ON incidents (resolved_at);
     CREATE UNIQUE INDEX one_open_incident ON incidents (journey, variant, rule) WHERE resolved_at IS NULL;
     CREATE TABLE outbox (
         receiver TEXT NOT NULL, incident INTEGER NOT NULL, sequence INTEGER NOT NULL,
@@ -47,6 +48,7 @@ const MIGRATIONS: &[&str] = &["
         group_interval INTEGER NOT NULL, last_error TEXT NOT NULL, message TEXT NOT NULL,
         PRIMARY KEY (receiver, incident, sequence)
     ) WITHOUT ROWID;
+    CREATE INDEX outbox_by_incident ON outbox (incident);
     -- Time first, so that runs append and retention cuts off a prefix. Hours are what a start reads.
     CREATE TABLE slo_minutes (
         minute INTEGER NOT NULL, journey TEXT NOT NULL, variant TEXT NOT NULL,
@@ -75,16 +77,26 @@ pub fn prepare(db: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Brings the store to this version, or refuses one that is newer or not ours.
-pub fn migrate(db: &mut Connection) -> Result<(), StoreError> {
+/// Refuses a store that is newer or not ours, before anything of it is touched.
+pub fn recognise(db: &Connection) -> Result<(), StoreError> {
     let id: i32 = db.query_row("PRAGMA application_id", [], |row| row.get(0))?;
-    let version: usize = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let version = version(db)?;
     if id != APPLICATION_ID && (id != 0 || version != 0) {
         return Err(StoreError::NotOurs);
     }
     if version > MIGRATIONS.len() {
         return Err(StoreError::Newer { found: version, known: MIGRATIONS.len() });
     }
+    Ok(())
+}
+
+fn version(db: &Connection) -> Result<usize, StoreError> {
+    Ok(db.query_row("PRAGMA user_version", [], |row| row.get(0))?)
+}
+
+/// Brings the store to this version.
+pub fn migrate(db: &mut Connection) -> Result<(), StoreError> {
+    let version = version(db)?;
     for (index, step) in MIGRATIONS.iter().enumerate().skip(version) {
         let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(step)?;

@@ -1,8 +1,9 @@
-//! Rows on their way into the store. Each is complete in itself and can be written again.
+//! Rows on their way into the store. Each is complete in itself.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, params};
 
 use crate::alert::{Alert, AlertKey};
 use crate::clock::Timestamp;
@@ -29,6 +30,28 @@ pub enum Write {
     },
     Incident(Box<Incident>),
     Outbox(Box<Row>),
+    /// A journey or variant that is no longer run.
+    Forget(JourneyKey),
+}
+
+/// What a later row of the same thing replaces.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Subject<'a> {
+    LastGood(&'a JourneyKey),
+    Alert(&'a AlertKey),
+    Incident(u64),
+    Outbox(&'a str),
+}
+
+/// Leaves out rows that a later one of the same thing replaces, and keeps the order of the others: an outage of the
+/// store fills memory with what there is, not with every step on the way.
+pub fn compact(writes: &mut Vec<Write>) {
+    let mut seen = BTreeSet::new();
+    let mut keep: Vec<bool> =
+        writes.iter().rev().map(|write| write.subject().is_none_or(|subject| seen.insert(subject))).collect();
+    keep.reverse();
+    let mut keep = keep.into_iter();
+    writes.retain(|_| keep.next().unwrap_or(true));
 }
 
 /// A run, and what it means for its journey.
@@ -66,12 +89,34 @@ fn json(value: &impl serde::Serialize) -> Result<String, StoreError> {
 }
 
 impl Write {
-    /// Whether somebody will be told, or a state changed: not just one more run.
-    pub fn is_decision(&self) -> bool {
-        !matches!(self, Self::Run(_) | Self::LastGood { .. })
+    fn subject(&self) -> Option<Subject<'_>> {
+        match self {
+            Self::LastGood { key, .. } => Some(Subject::LastGood(key)),
+            Self::Alert { key, .. } => Some(Subject::Alert(key)),
+            Self::Incident(incident) => Some(Subject::Incident(incident.id)),
+            Self::Outbox(row) => Some(Subject::Outbox(&row.id)),
+            Self::Run(_) | Self::Forget(_) => None,
+        }
     }
 
-    pub fn apply(&self, db: &Transaction<'_>) -> Result<(), StoreError> {
+    /// For a log.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Run(run) => format!("a run of {}", run.key),
+            Self::LastGood { key, .. } => format!("the last good run of {key}"),
+            Self::Alert { key, .. } => format!("the alert {} of {}", key.rule, key.journey),
+            Self::Incident(incident) => format!("incident {} of {}", incident.id, incident.alert.journey),
+            Self::Outbox(row) => format!("message {}", row.id),
+            Self::Forget(key) => format!("the end of {key}"),
+        }
+    }
+
+    /// Whether somebody will be told, or a state changed: not just one more run.
+    pub fn is_decision(&self) -> bool {
+        !matches!(self, Self::Run(_) | Self::LastGood { .. } | Self::Forget(_))
+    }
+
+    pub fn apply(&self, db: &Connection) -> Result<(), StoreError> {
         match self {
             Self::Run(run) => apply_run(db, run),
             Self::LastGood { key, report } => {
@@ -115,11 +160,18 @@ impl Write {
                 Ok(())
             }
             Self::Outbox(row) => apply_outbox(db, row),
+            Self::Forget(key) => {
+                for table in ["journeys", "last_good"] {
+                    db.prepare_cached(&format!("DELETE FROM {table} WHERE journey = ?1 AND variant = ?2"))?
+                        .execute((key.journey.as_str(), key.variant_label()))?;
+                }
+                Ok(())
+            }
         }
     }
 }
 
-fn apply_run(db: &Transaction<'_>, run: &RunRow) -> Result<(), StoreError> {
+fn apply_run(db: &Connection, run: &RunRow) -> Result<(), StoreError> {
     let (journey, variant) = (run.key.journey.as_str(), run.key.variant_label());
     db.prepare_cached("INSERT INTO runs VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)")?.execute(
         params![
@@ -165,7 +217,7 @@ fn apply_run(db: &Transaction<'_>, run: &RunRow) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn apply_outbox(db: &Transaction<'_>, row: &Row) -> Result<(), StoreError> {
+fn apply_outbox(db: &Connection, row: &Row) -> Result<(), StoreError> {
     db.prepare_cached(
         "INSERT INTO outbox VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
          ON CONFLICT (receiver, incident, sequence) DO UPDATE SET

@@ -4,13 +4,14 @@ pub mod listener;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use axum::response::{Html, IntoResponse};
 use axum::routing::get;
-use axum::{Json, Router};
 
 use tokio::sync::watch;
 
@@ -53,14 +54,19 @@ pub struct Shared {
     pub health: Arc<Health>,
     /// Open ones, then the latest that are resolved.
     pub incidents: watch::Receiver<Arc<Vec<Incident>>>,
+    /// How long the longest silent part of the daemon has been silent.
+    pub silence: Arc<dyn Fn() -> Duration + Send + Sync>,
 }
+
+/// Every part shows that it lives within seconds; this long without is a standstill.
+const STANDSTILL: Duration = Duration::from_secs(60);
 
 /// Every route.
 pub fn router(shared: Shared) -> Router {
     Router::new()
         .route("/", get(landing))
         .route("/metrics", get(scrape))
-        .route("/-/healthy", get(|| async { "healthy\n" }))
+        .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
         .route("/api/v1/incidents", get(incidents))
         .with_state(shared)
@@ -76,9 +82,24 @@ async fn landing() -> Html<&'static str> {
     )
 }
 
-async fn incidents(State(shared): State<Shared>) -> Json<serde_json::Value> {
+async fn healthy(State(shared): State<Shared>) -> (StatusCode, String) {
+    let silent = (shared.silence)();
+    if silent < STANDSTILL {
+        (StatusCode::OK, "healthy\n".to_owned())
+    } else {
+        let text = format!("scheduler, pipeline or store has stood still for {} s\n", silent.as_secs());
+        (StatusCode::SERVICE_UNAVAILABLE, text)
+    }
+}
+
+async fn incidents(State(shared): State<Shared>) -> Response<Body> {
     let incidents = Arc::clone(&shared.incidents.borrow());
-    Json(serde_json::json!({ "incidents": *incidents }))
+    // Off the thread that runs journeys: an outage of everything is megabytes.
+    let text = move || serde_json::to_vec(&serde_json::json!({ "incidents": *incidents }));
+    match tokio::task::spawn_blocking(text).await {
+        Ok(Ok(text)) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "the incidents could not be written\n").into_response(),
+    }
 }
 
 async fn ready(State(shared): State<Shared>) -> (StatusCode, String) {

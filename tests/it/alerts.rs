@@ -182,11 +182,14 @@ async fn another_step_joins_the_outage_and_a_removed_journey_ends_it() {
     let told = sink.until("the end", |all| all.len() >= 3).await;
     assert_eq!((told[2].kind(), told[2].reason(), told[2].incident()), ("alert.resolved", "removed", "1"));
     assert_eq!(told[2].alert()["journey"]["title"], "Buy", "it is still known what it was");
-    let timeline = crate::support::get(&format!("{}/api/v1/incidents", daemon.url)).await.1;
-    let incidents: serde_json::Value = serde_json::from_str(&timeline).unwrap();
-    let story: Vec<&str> =
-        incidents["incidents"][0]["timeline"].as_array().unwrap().iter().map(|e| e["what"].as_str().unwrap()).collect();
-    assert_eq!(story, ["first_failure", "opened", "told", "step_joined", "told", "resolved"]);
+    eventually("the whole story, to the delivered resolve", || async {
+        let text = crate::support::get(&format!("{}/api/v1/incidents", daemon.url)).await.1;
+        let incidents: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let timeline = incidents["incidents"][0]["timeline"].as_array()?.clone();
+        let story: Vec<&str> = timeline.iter().map(|e| e["what"].as_str().unwrap()).collect();
+        (story == ["first_failure", "opened", "told", "step_joined", "told", "resolved", "told"]).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -240,6 +243,31 @@ async fn notify_test_says_what_became_of_it() {
     let unknown = test("opps").await;
     assert_eq!(unknown.code, 2);
     assert!(unknown.stderr.contains("did you mean `ops`?"), "{}", unknown.stderr);
+}
+
+/// Many servers answer with the path that they were asked for, and a chat webhook's path is its secret.
+#[tokio::test]
+async fn what_a_receiver_echoes_of_its_url_is_masked() {
+    let echo = "Cannot POST /services/T0/B0/TOKSECRET123 \u{1b}[2J";
+    let chat = Target::start(Act::Reply(response("404 Not Found", &[], echo))).await;
+    let (target, status) = Target::switchable().await;
+    status.store(500, Ordering::SeqCst);
+    let config = format!(
+        "journeys = [\"j/*.toml\"]\n[receivers.ops]\ntype = \"slack\"\nurl = \"{}/services/T0/B0/TOKSECRET123\"\n{AT_ONCE}",
+        chat.url
+    );
+    let dir = folder(&[("journeyd.toml", &config), ("j/buy.toml", &journey(&target.url, ""))]);
+    let tried = run(dir.path(), &["notify", "test", "ops", "--config", "journeyd.toml"], &[]).await;
+    assert!(tried.code == 1 && tried.stderr.contains("Cannot POST $OPS_URL"), "{tried:?}");
+    assert!(!tried.stderr.contains('\u{1b}'), "{tried:?}");
+    let mut daemon = Running::serve(dir.path(), &[]).await;
+    eventually("the refusal", || async { daemon.output().contains("is parked").then_some(()) }).await;
+    daemon.signal("TERM");
+    daemon.ended().await;
+    let state = std::fs::read(dir.path().join("data/state.db")).unwrap();
+    for text in [&tried.stderr, &daemon.output(), &String::from_utf8_lossy(&state).into_owned()] {
+        assert!(!text.contains("TOKSECRET123"), "{text}");
+    }
 }
 
 #[tokio::test]

@@ -63,6 +63,25 @@ async fn a_restart_brings_back_results_budgets_and_the_spacing_of_runs() {
 }
 
 #[tokio::test]
+async fn a_store_that_hangs_does_not_keep_alerts_from_being_told() {
+    let (target, status) = Target::switchable().await;
+    status.store(500, Ordering::SeqCst);
+    let sink = Sink::start().await;
+    let config = format!(
+        "journeys = [\"a.toml\"]\n[receivers.ops]\ntype = \"webhook\"\nurl = \"{}\"\n[[routes]]\nto = [\"ops\"]\ngroup_wait = \"0s\"\n",
+        sink.url()
+    );
+    let dir = folder(&[("journeyd.toml", &config), ("a.toml", &journey(&target.url, "schedule = { every = \"1s\" }"))]);
+    let mut daemon = Running::serve(dir.path(), &[("JOURNEYD_HANG_AT", "writer")]).await;
+    let told = sink.until("the alert", |all| !all.is_empty()).await;
+    assert_eq!(told[0].kind(), "alert.firing");
+    assert!(daemon.output().contains("it does not answer"), "{}", daemon.output());
+    daemon.signal("TERM");
+    assert_eq!(daemon.ended().await, 0, "it ends all the same");
+    assert!(daemon.output().contains("what it lacks is forgotten"), "{}", daemon.output());
+}
+
+#[tokio::test]
 async fn without_its_store_the_daemon_judges_and_tells_from_memory_and_writes_it_down_later() {
     let (target, status) = Target::switchable().await;
     let sink = Sink::start().await;

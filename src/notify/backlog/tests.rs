@@ -195,7 +195,68 @@ fn news_joins_what_is_unsent_and_otherwise_waits_for_the_group_interval() {
 fn a_clock_that_was_set_back_holds_up_nothing() {
     let mut b = backlog(&["a"]);
     fire(&mut b, 1, &["a"], 15, at(7200));
-    assert_eq!(go(&mut b, &answer(200), at(0)), a("first"));
+    assert_eq!(go(&mut b, &answer(503), at(0)), a("first"));
+    assert_eq!(go(&mut b, &answer(503), at(1)), [], "and hammers nobody");
+    assert_eq!(go(&mut b, &answer(200), at(7)), a("first"));
+}
+
+#[test]
+fn news_reach_whoever_knows_of_the_incident_and_nobody_else() {
+    // Delivered, then one piece of news refused for good: the next is told all the same.
+    let news = |now| of(Kind::Updated, Because::StepJoined, 1, now);
+    let mut b = backlog(&["a"]);
+    fire(&mut b, 1, &["a"], 0, at(0));
+    go(&mut b, &answer(200), at(0));
+    b.update(&news(at(1)), 2, at(1));
+    assert_eq!(go(&mut b, &answer(404), at(200)), a("step_joined"));
+    b.update(&news(at(300)), 3, at(300));
+    assert_eq!(go(&mut b, &answer(200), at(500)), a("step_joined"));
+    // The fire is under way while news come, and is refused: nobody is told STILL FIRING out of the blue.
+    let mut b = backlog(&["a"]);
+    fire(&mut b, 1, &["a"], 0, at(0));
+    let sent = b.due(at(0)).remove(0);
+    b.update(&news(at(1)), 2, at(1));
+    b.ended(&sent.receiver, &sent.id, &answer(404), at(2));
+    assert_eq!(go(&mut b, &answer(200), at(500)), []);
+    resolve(&mut b, 1, 3, at(600));
+    assert_eq!(go(&mut b, &answer(200), at(600)), a("was_down"));
+}
+
+#[test]
+fn a_receiver_and_its_journey_removed_together_leave_nothing_behind() {
+    let mut b = backlog(&["a"]);
+    fire(&mut b, 1, &["a"], 15, at(0));
+    b.take_changes();
+    b.configure(BTreeMap::new(), at(1));
+    resolve(&mut b, 1, 2, at(1));
+    let changes = b.take_changes();
+    assert_eq!(changes.iter().map(|r| r.state).collect::<Vec<_>>(), [RowState::Parked]);
+}
+
+#[test]
+fn a_journey_removed_before_anybody_was_told_of_it_is_not_told_at_all() {
+    let mut b = backlog(&["a"]);
+    fire(&mut b, 1, &["a"], 15, at(0));
+    b.resolve(&of(Kind::Resolved, Because::Removed, 1, at(5)), 2, at(5));
+    assert_eq!(b.take_changes().iter().map(|r| r.state).collect::<Vec<_>>(), [RowState::Replaced]);
+    assert_eq!((b.next_wakeup(), b.rows.len()), (None, 0));
+}
+
+#[test]
+fn an_attempt_cut_off_by_a_removed_receiver_counts_as_sent() {
+    let mut b = backlog(&["a"]);
+    fire(&mut b, 1, &["a"], 0, at(0));
+    b.due(at(0));
+    b.configure(BTreeMap::new(), at(1));
+    b.configure(BTreeMap::from([(id("a"), Dialect::Webhook)]), at(2));
+    resolve(&mut b, 1, 2, at(3));
+    assert_eq!(go(&mut b, &answer(200), at(3)), a("recovered"));
+}
+
+#[test]
+fn an_answer_is_told_without_what_a_terminal_would_obey() {
+    let end = End::Answer { status: 500, retry_after: None, body: "a\u{1b}[2J\u{202e}\nb".into() };
+    assert_eq!(describe(&end), "HTTP 500: a[2J b");
 }
 
 #[test]
