@@ -78,7 +78,12 @@ pub struct Beats {
 impl Beats {
     /// How long the longest silent of them has been silent.
     pub fn silence(&self) -> Duration {
-        self.scheduler.age().max(self.pipeline.age()).max(self.writer.age())
+        self.without_store().max(self.writer.age())
+    }
+
+    /// The same without the store, which monitoring and telling can do without.
+    fn without_store(&self) -> Duration {
+        self.scheduler.age().max(self.pipeline.age())
     }
 }
 
@@ -146,7 +151,7 @@ impl App {
         let driver = tokio::spawn(drive(Agenda::new(config.limits), received, hands, stop_driver.clone()));
         let stop_server = CancellationToken::new();
         let silence = beats.clone();
-        let silence = Arc::new(move || silence.silence());
+        let silence = Arc::new(move || silence.without_store());
         let shared = Shared { metrics: metrics.clone(), health: Arc::clone(&health), incidents, silence };
         let server = tokio::spawn(listener::serve(listener, router(shared), stop_server.clone()));
 

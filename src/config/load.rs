@@ -149,7 +149,10 @@ pub fn load(request: &Request<'_>) -> Result<Loaded, LoadError> {
         );
     }
     if let Some(file) = &told_in {
-        check_routes(&daemon.notify, &journeys, &daemon.location, file).into_iter().for_each(|d| findings.push(d));
+        let whole = request.select.is_none() && !findings.has_errors();
+        check_routes(&daemon.notify, &journeys, &daemon.location, file, whole)
+            .into_iter()
+            .for_each(|d| findings.push(d));
     }
     let has_errors = findings.has_errors();
     let redactor = daemon.secrets.redactor(&daemon.notify);

@@ -109,7 +109,8 @@ fn read_url(
 ) -> Option<Secret> {
     let (secret, span) = match as_text(source, node) {
         Some(text) => {
-            let bare = Url::parse(&text.value).is_ok_and(|url| url.query().is_none() && url.password().is_none());
+            let bare = Url::parse(&text.value)
+                .is_ok_and(|url| url.query().is_none() && url.password().is_none() && url.username().is_empty());
             if dialect != Some(Dialect::Webhook) || !bare {
                 // Who knows the URL may write to the channel.
                 source.file.hide(std::slice::from_ref(&text.span));
@@ -255,12 +256,13 @@ fn read_match(table: &TableReader<'_, '_, '_>) -> Vec<Match> {
     out
 }
 
-/// Journeys whose alerts go nowhere though there are receivers, and receivers that nothing goes to.
+/// `whole`: these are all journeys of the configuration. Journeys whose alerts go nowhere though there are receivers, and receivers that nothing goes to.
 pub fn check_routes(
     settings: &NotifySettings,
     journeys: &[Arc<Journey>],
     location: &str,
     file: &Arc<SourceFile>,
+    whole: bool,
 ) -> Vec<Diagnostic> {
     let mut out = Vec::new();
     if settings.receivers.is_empty() || settings.routes.is_empty() {
@@ -287,7 +289,9 @@ pub fn check_routes(
                 .help("a last [[routes]] without `match` takes what is left"),
         );
     }
-    out.extend(check_matches(settings, journeys, location, file));
+    if whole {
+        out.extend(check_matches(settings, journeys, location, file));
+    }
     for id in settings.receivers.keys().filter(|id| !settings.routes.iter().any(|r| r.to.contains(id))) {
         let name = format!("[receivers.{id}]");
         let span = file.text.find(&name).map_or(0..0, |at| at..at + name.len());
@@ -307,7 +311,13 @@ fn check_matches(
     location: &str,
     file: &Arc<SourceFile>,
 ) -> Vec<Diagnostic> {
-    let marks: Vec<Span> = file.text.match_indices("[[routes]]").map(|(at, text)| at..at + text.len()).collect();
+    let header = "[[routes]]";
+    let marks: Vec<Span> = file
+        .text
+        .match_indices(header)
+        .filter(|(at, _)| file.text[..*at].rsplit('\n').next().is_some_and(|before| before.trim().is_empty()))
+        .map(|(at, _)| at..at + header.len())
+        .collect();
     let place = |index: usize| Place { file: Arc::clone(file), span: marks.get(index).cloned().unwrap_or(0..0) };
     let mut out = Vec::new();
     let mut closed = false;

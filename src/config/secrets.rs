@@ -45,18 +45,18 @@ impl Secrets {
     }
 }
 
-/// Whoever knows a chat webhook's path may write there; servers echo paths. Short path segments are ordinary words and
-/// stay readable.
+/// Whoever knows a chat webhook's path may write there; servers echo paths. The whole is masked, and parts that look like
+/// tokens; `services` and `webhooks` are words, and a journey's own URLs may hold them.
 fn secret_parts(receiver: &Receiver) -> Vec<String> {
-    const TOKEN: usize = 8;
     let Ok(url) = url::Url::parse(receiver.url.expose()) else { return Vec::new() };
-    let tokens = |text: &str| text.len() >= TOKEN;
-    let mut parts: Vec<String> =
-        url.path_segments().into_iter().flatten().filter(|s| tokens(s)).map(str::to_owned).collect();
-    parts.extend(url.query_pairs().map(|(_, value)| value.into_owned()).filter(|v| tokens(v)));
+    let token = |text: &str| text.len() >= 20 || (text.len() >= 8 && text.bytes().any(|b| b.is_ascii_digit()));
+    let segments = url.path_segments().into_iter().flatten().map(str::to_owned);
+    let values = url.query_pairs().map(|(_, value)| value.into_owned());
+    let user = Some(url.username().to_owned());
+    let mut parts: Vec<String> = segments.chain(values).chain(user).filter(|text| token(text)).collect();
     if receiver.dialect == Dialect::Slack || !parts.is_empty() {
         let path = url.path().to_owned();
-        parts.extend(Some(path).filter(|p| tokens(p)));
+        parts.extend(Some(path).filter(|path| path.len() >= 8));
         parts.push(receiver.url.expose().to_owned());
     }
     parts.extend(url.password().map(str::to_owned));

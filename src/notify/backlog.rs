@@ -207,6 +207,9 @@ impl Backlog {
     /// The incident has news. What is still unsent takes it in; otherwise it is told after the group interval.
     pub fn update(&mut self, message: &Message, sequence: u32, now: Timestamp) {
         for (receiver, keys) in self.of_incident(message.incident) {
+            if !self.receivers.contains_key(&receiver) {
+                continue;
+            }
             let told = keys.iter().filter_map(|key| self.rows.get(key)).any(Row::may_have_arrived);
             let Some(row) = keys.last().and_then(|key| self.rows.get_mut(key)) else { continue };
             if row.is_unsent() && row.message.kind == Kind::Updated {
@@ -230,6 +233,13 @@ impl Backlog {
     pub fn resolve(&mut self, message: &Message, sequence: u32, now: Timestamp) {
         for (receiver, keys) in self.of_incident(message.incident) {
             if !self.receivers.contains_key(&receiver) {
+                for key in &keys {
+                    if let Some(row) = self.rows.get_mut(key).filter(|row| !row.state.is_final()) {
+                        row.state = RowState::Replaced;
+                        row.ended_at = Some(now);
+                        self.changed.insert(key.clone());
+                    }
+                }
                 self.forget(&keys);
                 continue;
             }

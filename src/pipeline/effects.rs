@@ -23,6 +23,7 @@ impl Verdict {
         self.parked.append(&mut other.parked);
         self.slos.append(&mut other.slos);
         self.configured |= other.configured;
+        self.incident_went_on |= other.incident_went_on;
     }
 }
 

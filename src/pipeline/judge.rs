@@ -49,6 +49,8 @@ pub struct Verdict {
     /// Messages that were given up for their age, or because their receiver is gone.
     pub expired: Vec<Row>,
     pub parked: Vec<Row>,
+    /// An open incident is as it was but for its count of failed runs: shown, not written.
+    pub incident_went_on: bool,
     /// A configuration came into force.
     pub configured: bool,
     /// Objectives whose numbers changed.
@@ -99,6 +101,10 @@ impl Judge {
             backlog: Backlog::new(restored.store_id),
             rule: RuleId::down(),
         };
+        for incident in judge.incidents.values_mut() {
+            let failures = restored.alerts.get(&incident.alert).map_or(0, |alert| alert.failures);
+            incident.failed_runs = incident.failed_runs.max(failures);
+        }
         judge.backlog.restore(restored.outbox, now);
         let mut windows: BTreeMap<JourneyKey, Window> = BTreeMap::new();
         for (key, minute, counts) in restored.counts {
@@ -155,7 +161,9 @@ impl Judge {
         // What is left of those of before has left, or was disabled: its schedule must not count as missed later.
         let left = std::mem::take(&mut self.standings).into_keys();
         let disabled = journeys.iter().filter(|(_, journey)| !journey.enabled).map(|(key, _)| key.clone());
-        verdict.writes.extend(left.chain(disabled).map(Write::Forget));
+        verdict.writes.extend(left.map(Write::Forget).chain(disabled.map(Write::Rest)));
+        let backlog = &self.backlog;
+        self.closing.retain(|id, _| backlog.concerns(*id));
         self.journeys = journeys;
         self.standings = standings;
         self.settings = settings;
@@ -275,6 +283,7 @@ impl Judge {
             }
         }
         // The number of failed runs alone is the alert's; writing all of it for each would be the store's main work.
+        verdict.incident_went_on = true;
         if incident.timeline.len() > told_so_far {
             verdict.writes.push(Write::Incident(Box::new(incident.clone())));
         }

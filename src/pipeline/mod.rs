@@ -75,6 +75,8 @@ pub struct Pipeline {
     attempts: JoinSet<Attempt>,
     /// Rows that the store could not take, oldest first.
     unwritten: Vec<Write>,
+    /// How many there may be before they are looked through.
+    bound: usize,
     store_failed: Option<Stopwatch>,
     /// A commit that has not answered in time.
     pending: Option<oneshot::Receiver<Committed>>,
@@ -117,6 +119,7 @@ impl Pipeline {
             failing: BTreeSet::new(),
             attempts: JoinSet::new(),
             unwritten: Vec::new(),
+            bound: MOST_UNWRITTEN,
             store_failed: None,
             pending: None,
             unshown: true,
@@ -244,7 +247,8 @@ impl Pipeline {
         if verdict.ended.iter().any(|ended| ended.row.state.is_final()) {
             failpoint::pass("before_mark");
         }
-        let incidents_changed = verdict.writes.iter().any(|write| matches!(write, Write::Incident(_)));
+        let incidents_changed =
+            verdict.incident_went_on || verdict.writes.iter().any(|write| matches!(write, Write::Incident(_)));
         self.commit(std::mem::take(&mut verdict.writes)).await;
         self.unshown |= incidents_changed;
         self.show(&verdict);
@@ -290,6 +294,7 @@ impl Pipeline {
                 if self.store_failed.is_none() {
                     self.commit_failed(Vec::new(), "it does not answer");
                 }
+                self.store_failed = Some(Stopwatch::start());
                 self.pending = Some(answer);
             }
         }
@@ -311,7 +316,7 @@ impl Pipeline {
 
     /// Memory is bounded: by what there is to decide upon, and runs by number, oldest first.
     fn bound_unwritten(&mut self) {
-        if self.unwritten.len() <= MOST_UNWRITTEN {
+        if self.unwritten.len() <= self.bound {
             return;
         }
         compact(&mut self.unwritten);
@@ -321,6 +326,10 @@ impl Pipeline {
             excess -= usize::from(goes);
             !goes
         });
+        // Twice as much may come before it is looked through again; beyond ten times, what is oldest goes.
+        let decisions = self.unwritten.len().saturating_sub(MOST_UNWRITTEN * 10);
+        self.unwritten.drain(..decisions);
+        self.bound = MOST_UNWRITTEN.max(self.unwritten.len() * 2);
     }
 
     fn send(&mut self, sending: Sending) {
@@ -349,7 +358,10 @@ impl Pipeline {
             }
         }
         self.attempts.abort_all();
-        // A last try, also if the store has just failed.
+        // A last try, also if the store has just failed or still hangs.
+        if let Some(answer) = self.pending.take() {
+            self.await_commit(answer, STORE_PATIENCE).await;
+        }
         self.store_failed = None;
         self.commit(self.judge.last_goods()).await;
         if !self.unwritten.is_empty() || self.pending.is_some() {

@@ -309,7 +309,12 @@ fn retain(db: &mut Connection, keep: Keep, now: Timestamp) -> Result<Retained, S
         transaction.execute(sql, [cut.incidents.micros()])?;
     }
     transaction.commit()?;
-    db.execute_batch("PRAGMA incremental_vacuum(5000)")?;
+    // One step frees one page.
+    let mut vacuum = db.prepare_cached("PRAGMA incremental_vacuum(5000)")?;
+    let mut pages = vacuum.query([])?;
+    while pages.next()?.is_some() {}
+    drop(pages);
+    drop(vacuum);
     let wal = db.path().and_then(|path| std::fs::metadata(format!("{path}-wal")).ok()).map_or(0, |meta| meta.len());
     let more = most >= usize::try_from(SLICE).unwrap_or(usize::MAX);
     Ok(Retained { size: number(db, "page_count")? * page + wal, more })

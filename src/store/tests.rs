@@ -124,10 +124,9 @@ async fn what_was_committed_is_there_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_row_that_contradicts_the_others_is_left_out_and_costs_nothing_else() {
+async fn an_older_incident_that_was_never_closed_does_not_keep_a_new_one_out() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = Store::open(&settings(dir.path())).unwrap();
-    // A second open incident of one alert is the one thing that the store itself refuses.
     let mut twin = incident(1, None);
     twin.id = 2;
     let writes = vec![
@@ -139,7 +138,17 @@ async fn a_row_that_contradicts_the_others_is_left_out_and_costs_nothing_else() 
     commit(&store, writes).await.unwrap();
     drop(store);
     let (_store, restored) = Store::open(&settings(dir.path())).unwrap();
-    assert_eq!((restored.incidents.len(), restored.incidents[0].id, restored.journeys.len()), (1, 1, 2));
+    assert_eq!((restored.incidents.len(), restored.incidents[0].id, restored.journeys.len()), (1, 2, 2));
+    // And a row that contradicts the others is left out alone.
+    let mut late = incident(1, None);
+    late.id = 3;
+    let (store, mut again) = (_store, late.clone());
+    again.id = 1;
+    let writes = vec![Write::Incident(Box::new(late)), Write::Incident(Box::new(again)), run("c", at(0), false)];
+    commit(&store, writes).await.unwrap();
+    drop(store);
+    let (_store, restored) = Store::open(&settings(dir.path())).unwrap();
+    assert_eq!((restored.incidents.len(), restored.incidents[0].id, restored.journeys.len()), (1, 3, 3));
 }
 
 #[test]

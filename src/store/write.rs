@@ -32,6 +32,8 @@ pub enum Write {
     Outbox(Box<Row>),
     /// A journey or variant that is no longer run.
     Forget(JourneyKey),
+    /// One that is disabled: its schedule stands still, and nothing of it is missed.
+    Rest(JourneyKey),
 }
 
 /// What a later row of the same thing replaces.
@@ -95,7 +97,7 @@ impl Write {
             Self::Alert { key, .. } => Some(Subject::Alert(key)),
             Self::Incident(incident) => Some(Subject::Incident(incident.id)),
             Self::Outbox(row) => Some(Subject::Outbox(&row.id)),
-            Self::Run(_) | Self::Forget(_) => None,
+            Self::Run(_) | Self::Forget(_) | Self::Rest(_) => None,
         }
     }
 
@@ -107,13 +109,13 @@ impl Write {
             Self::Alert { key, .. } => format!("the alert {} of {}", key.rule, key.journey),
             Self::Incident(incident) => format!("incident {} of {}", incident.id, incident.alert.journey),
             Self::Outbox(row) => format!("message {}", row.id),
-            Self::Forget(key) => format!("the end of {key}"),
+            Self::Forget(key) | Self::Rest(key) => format!("the end of {key}"),
         }
     }
 
     /// Whether somebody will be told, or a state changed: not just one more run.
     pub fn is_decision(&self) -> bool {
-        !matches!(self, Self::Run(_) | Self::LastGood { .. } | Self::Forget(_))
+        !matches!(self, Self::Run(_) | Self::LastGood { .. } | Self::Forget(_) | Self::Rest(_))
     }
 
     pub fn apply(&self, db: &Connection) -> Result<(), StoreError> {
@@ -144,6 +146,20 @@ impl Write {
             }
             Self::Incident(incident) => {
                 let key = &incident.alert;
+                if incident.resolved_at.is_none() {
+                    // At most one is open: whatever kept an older one from being closed must not keep this one out.
+                    db.prepare_cached(
+                        "UPDATE incidents SET resolved_at = ?1
+                         WHERE journey = ?2 AND variant = ?3 AND rule = ?4 AND resolved_at IS NULL AND id < ?5",
+                    )?
+                    .execute((
+                        incident.opened_at.micros(),
+                        key.journey.journey.as_str(),
+                        key.journey.variant_label(),
+                        key.rule.as_str(),
+                        incident.id,
+                    ))?;
+                }
                 db.prepare_cached(
                     "INSERT INTO incidents VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
                      ON CONFLICT (id) DO UPDATE SET resolved_at = excluded.resolved_at, incident = excluded.incident",
@@ -160,6 +176,12 @@ impl Write {
                 Ok(())
             }
             Self::Outbox(row) => apply_outbox(db, row),
+            Self::Rest(key) => {
+                // Later than every restart: nothing before it counts as slept through.
+                db.prepare_cached("UPDATE journeys SET scheduled_at = ?3 WHERE journey = ?1 AND variant = ?2")?
+                    .execute((key.journey.as_str(), key.variant_label(), i64::MAX))?;
+                Ok(())
+            }
             Self::Forget(key) => {
                 for table in ["journeys", "last_good"] {
                     db.prepare_cached(&format!("DELETE FROM {table} WHERE journey = ?1 AND variant = ?2"))?

@@ -54,7 +54,7 @@ pub struct Shared {
     pub health: Arc<Health>,
     /// Open ones, then the latest that are resolved.
     pub incidents: watch::Receiver<Arc<Vec<Incident>>>,
-    /// How long the longest silent part of the daemon has been silent.
+    /// How long the longest silent part of the daemon has been silent, the store apart.
     pub silence: Arc<dyn Fn() -> Duration + Send + Sync>,
 }
 
@@ -87,7 +87,7 @@ async fn healthy(State(shared): State<Shared>) -> (StatusCode, String) {
     if silent < STANDSTILL {
         (StatusCode::OK, "healthy\n".to_owned())
     } else {
-        let text = format!("scheduler, pipeline or store has stood still for {} s\n", silent.as_secs());
+        let text = format!("scheduler or pipeline has stood still for {} s\n", silent.as_secs());
         (StatusCode::SERVICE_UNAVAILABLE, text)
     }
 }
