@@ -25,7 +25,9 @@ fn hear(socket: &UnixDatagram, what: &str) -> String {
 async fn systemd_hears_of_ready_the_watchdog_reloads_and_the_end() {
     let target = Target::start(Act::Reply(response("200 OK", &[], "ok"))).await;
     let journey = format!("base_url = \"{}\"\n[[steps]]\nid = \"s\"\nrequest = \"GET /\"\n", target.url);
-    let dir = folder(&[("journeyd.toml", "journeys = [\"a.toml\"]\n"), ("a.toml", &journey)]);
+    // As the shipped configuration has it: under systemd and in a container that folder cannot be written.
+    let config = "journeys = [\"a.toml\"]\n[store]\ndir = \"../data\"\n";
+    let dir = folder(&[("journeyd.toml", config), ("a.toml", &journey)]);
     let path = dir.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
