@@ -1,6 +1,6 @@
 //! The README's figures. `cargo bench` measures all of them in about eight minutes; `cargo bench -- --quick` in two.
 //!
-//! Everything is measured in one session on one machine, interleaved, against a floor: a bare hyper client that does
+//! Everything is measured in one run on one machine, interleaved, against a floor: a bare hyper client that does
 //! the same requests over the same kind of connections. CPU is user and system time of the measured process, never
 //! wall time. Single numbers move with the machine; ratios within one run are what to compare.
 
