@@ -14,7 +14,6 @@ impl Verdict {
     pub fn append(&mut self, mut other: Self) {
         self.writes.append(&mut other.writes);
         self.transitions.append(&mut other.transitions);
-        self.opened.append(&mut other.opened);
         self.resolved.append(&mut other.resolved);
         self.sending.append(&mut other.sending);
         self.ended.append(&mut other.ended);

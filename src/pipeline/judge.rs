@@ -40,7 +40,6 @@ pub struct JudgeSettings {
 pub struct Verdict {
     pub writes: Vec<Write>,
     pub transitions: Vec<Transition>,
-    pub opened: Vec<Incident>,
     pub resolved: Vec<Incident>,
     pub sending: Vec<Sending>,
     /// Attempts that ended, and what the metrics show of them.
@@ -253,7 +252,6 @@ impl Judge {
         let sequence = incident.next_message();
         self.backlog.fire(&message, sequence, to, now);
         verdict.writes.push(Write::Incident(Box::new(incident.clone())));
-        verdict.opened.push(incident.clone());
         self.incidents.insert(key.clone(), incident);
     }
 

@@ -26,11 +26,11 @@ async fn two_daemons_cannot_share_a_store() {
 async fn a_restart_brings_back_results_budgets_and_the_spacing_of_runs() {
     let (target, status) = Target::switchable().await;
     let slo = "schedule = { every = \"1s\" }\nslo = { objective = 50, window = \"1h\", latency = \"10s\" }";
-    let hourly = "schedule = { every = \"1h\" }";
+    let rare = "schedule = { every = \"7d\" }";
     let files = [
         ("journeyd.toml", "journeys = [\"j/*.toml\"]\n".to_owned()),
         ("j/a.toml", journey(&target.url, slo)),
-        ("j/hourly.toml", journey(&target.url, hourly)),
+        ("j/rare.toml", journey(&target.url, rare)),
     ];
     let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
     let dir = folder(&files);
@@ -53,12 +53,24 @@ async fn a_restart_brings_back_results_budgets_and_the_spacing_of_runs() {
     assert_eq!(sample(&text, "journeyd_slo_objective_ratio{journey=\"a\",variant=\"\",slo=\"latency\"}"), Some(0.5));
     let last = "journeyd_journey_last_success_timestamp_seconds{journey=\"a\",variant=\"\",location=\"local\"}";
     assert!(sample(&text, last).is_some());
-    // The hourly journey has not run yet and is not brought forward by a restart.
-    let next = "journeyd_journey_next_run_timestamp_seconds{journey=\"hourly\",variant=\"\",location=\"local\"}";
-    let before = sample(&text, next).unwrap();
+    // The rare journey waits for its slot.
+    let next = "journeyd_journey_next_run_timestamp_seconds{journey=\"rare\",variant=\"\",location=\"local\"}";
+    let slot = sample(&text, next).unwrap();
     drop(daemon);
+
+    // It slept through three slots: two are told as missed, one is made up for within a minute.
+    let db = rusqlite::Connection::open(dir.path().join("data/state.db")).unwrap();
+    let before = format!(
+        "INSERT INTO journeys VALUES ('rare', '', {:.0}, NULL, NULL, NULL, NULL)",
+        (slot - 28.0 * 86_400.0) * 1e6
+    );
+    db.execute_batch(&before).unwrap();
+    drop(db);
     let daemon = Running::serve(dir.path(), &[]).await;
-    assert_eq!(sample(&daemon.metrics().await, next), Some(before));
+    let missed =
+        "journeyd_journey_runs_missed_total{journey=\"rare\",variant=\"\",location=\"local\",reason=\"downtime\"}";
+    let after = daemon.until_metrics("what was missed", |m| sample(m, missed) == Some(2.0)).await;
+    assert!(sample(&after, next).unwrap() < slot, "it is brought forward");
     assert!(sample(&text, "journeyd_store_size_bytes").is_some_and(|bytes| bytes > 0.0));
 }
 
