@@ -9,6 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub const ID_RULE: &str =
     "lower-case letters, digits, `-` and `_`, starting with a letter or digit, at most 63 characters";
 
+/// The same for schemas.
+pub const ID_PATTERN: &str = "^[a-z0-9][a-z0-9_-]{0,62}$";
+
 /// Whether `text` matches `^[a-z0-9][a-z0-9_-]{0,62}$`.
 pub fn is_id(text: &str) -> bool {
     let bytes = text.as_bytes();

@@ -7,13 +7,26 @@ pub const DURATION_RULE: &str = "a duration such as \"500ms\", \"10s\", \"1m30s\
 /// What a size looks like, for messages.
 pub const SIZE_RULE: &str = "a size such as \"64KiB\", \"4MiB\" or \"2GB\"";
 
-/// Parses a sum of whole numbers with units `ms s m h d`, each unit at most once.
+/// The same for schemas.
+pub const DURATION_PATTERN: &str = "^([0-9]+(ms|s|m|h|d))+$|^[0-9]+\\.[0-9]{1,3}(s|m|h|d)$";
+pub const SIZE_PATTERN: &str = "^[0-9]+ ?(B|kB|KB|KiB|MB|MiB|GB|GiB)$";
+
+/// Parses a sum of whole numbers with units `ms s m h d`, each unit at most once, or one decimal number with a unit
+/// that comes to whole milliseconds.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total = Duration::ZERO;
     let mut largest = u64::MAX;
     if rest.is_empty() {
         return None;
+    }
+    if let Some((whole, fraction)) = text.split_once('.') {
+        let digits = fraction.find(|c: char| !c.is_ascii_digit()).filter(|n| (1..=3).contains(n))?;
+        let (fraction, unit) = fraction.split_at(digits);
+        let unit = parse_duration(&format!("1{unit}")).filter(|_| ["s", "m", "h", "d"].contains(&unit))?;
+        let part = unit.checked_mul(fraction.parse().ok()?)? / 10_u32.checked_pow(u32::try_from(digits).ok()?)?;
+        let total = unit.checked_mul(whole.parse().ok()?)?.checked_add(part)?;
+        return (total.subsec_nanos() % 1_000_000 == 0).then_some(total);
     }
     while !rest.is_empty() {
         let (number, tail) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
@@ -99,7 +112,14 @@ mod tests {
             ("", None),
             ("10", None),
             ("s", None),
-            ("1.5s", None),
+            ("2.5s", Some(2_500)),
+            ("0.25s", Some(250)),
+            ("1.5h", Some(5_400_000)),
+            ("1.5ms", None),
+            ("1.5m30s", None),
+            ("1.s", None),
+            (".5s", None),
+            ("1.5", None),
             ("30s1m", None),
             ("1s1s", None),
             ("-1s", None),

@@ -207,6 +207,10 @@ pub struct ExchangeReport {
     /// A connection of an earlier request was used again.
     pub connection_reused: bool,
     pub redirects: Vec<Hop>,
+    /// How often the request was repeated until something held.
+    pub polls: u32,
+    /// Attempts before this one, and why each was given up.
+    pub retries: Vec<Retried>,
     /// Decoded body bytes.
     pub body_bytes: u64,
     /// `X-Request-ID` of the last request.
@@ -218,6 +222,15 @@ pub struct ExchangeReport {
     pub warnings: Vec<String>,
     /// One line that repeats a failed request, secrets masked as shell variables.
     pub curl: Option<String>,
+}
+
+/// An attempt that was made again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Retried {
+    pub reason: Reason,
+    pub got: String,
+    /// From the step's start.
+    pub after: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

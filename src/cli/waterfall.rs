@@ -110,7 +110,15 @@ fn write_step(out: &mut String, order: &Order, rerun: &str, step: &StepReport, n
         facts.push(format!("HTTP/{version}"));
     }
     facts.push(show_size(exchange.body_bytes));
+    if exchange.polls > 0 {
+        facts.push(format!("asked {} times", exchange.polls + 1));
+    }
     let _ = writeln!(out, "    {:<name_width$}  {DIM}{}{DIM:#}", "", facts.join(", "));
+    for (index, retried) in exchange.retries.iter().enumerate() {
+        let after = show_duration(retried.after);
+        let text = format!("attempt {} failed after {after}: {}, {}", index + 1, retried.reason, retried.got);
+        let _ = writeln!(out, "    {:<name_width$}  {ODD}retry: {}{ODD:#}", "", one_line(&text));
+    }
     for warning in &exchange.warnings {
         let _ = writeln!(out, "    {:<name_width$}  {ODD}note: {}{ODD:#}", "", one_line(warning));
     }

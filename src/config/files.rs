@@ -16,6 +16,13 @@ pub enum Files {
 
 impl Files {
     pub fn read(&self, path: &Path) -> io::Result<String> {
+        String::from_utf8(self.bytes(path)?).map_err(|e| {
+            let at = e.utf8_error().valid_up_to();
+            io::Error::new(io::ErrorKind::InvalidData, format!("not UTF-8 (at byte {at})"))
+        })
+    }
+
+    pub fn bytes(&self, path: &Path) -> io::Result<Vec<u8>> {
         match self {
             Self::Disk => {
                 let meta = std::fs::metadata(path)?;
@@ -25,18 +32,12 @@ impl Files {
                 if meta.len() > MAX_FILE {
                     return Err(io::Error::new(io::ErrorKind::InvalidInput, "larger than 4 MiB"));
                 }
-                let bytes = std::fs::read(path)?;
-                String::from_utf8(bytes).map_err(|e| {
-                    io::Error::new(
-                        io::ErrorKind::InvalidData,
-                        format!("not UTF-8 (at byte {})", e.utf8_error().valid_up_to()),
-                    )
-                })
+                std::fs::read(path)
             }
             Self::Embedded(files) => files
                 .iter()
                 .find(|(name, _)| Path::new(name) == path)
-                .map(|(_, text)| (*text).to_owned())
+                .map(|(_, text)| text.as_bytes().to_vec())
                 .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound)),
         }
     }

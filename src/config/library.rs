@@ -5,11 +5,14 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::config::files::{Files, folder, normalise};
 use crate::diag::{Diagnostic, Findings, Place, SourceFile};
 use crate::document::Text;
 use crate::journey::link::Library;
 use crate::journey::parse::{FragmentFile, parse_fragment};
+use crate::journey::request::Attached;
 
 pub struct FolderLibrary<'a> {
     pub files: &'a Files,
@@ -57,5 +60,29 @@ impl Library for FolderLibrary<'_> {
         let fragment = Arc::new(parse_fragment(&file, findings));
         self.known.borrow_mut().insert(real, Arc::clone(&fragment));
         Some(fragment)
+    }
+
+    fn bytes(&self, file: &Attached, kept_in: bool, findings: &Findings) -> Option<Bytes> {
+        let name = normalise(&folder(Path::new(&file.place.file.name)).join(&file.path.value));
+        let refuse = |label: String| {
+            let message = format!("the file {} cannot be read", name.display());
+            findings.push(
+                Diagnostic::error(file.place.clone(), message)
+                    .label(label)
+                    .help("the path is relative to the file that names it"),
+            );
+            None
+        };
+        let real = match self.files.real(&name) {
+            Ok(real) => real,
+            Err(error) => return refuse(error.to_string()),
+        };
+        if kept_in && !real.starts_with(&self.root) {
+            return refuse(format!("it lies outside the journeys' folder, {}", self.root.display()));
+        }
+        match self.files.bytes(&real) {
+            Ok(bytes) => Some(bytes.into()),
+            Err(error) => refuse(error.to_string()),
+        }
     }
 }

@@ -7,61 +7,26 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::fields::{config, limits, metrics, server, store};
 use crate::config::files::{Files, fixed_folder, folder, normalise};
 use crate::config::library::FolderLibrary;
 use crate::config::notify::{self, check_routes};
 use crate::config::secrets::{self, Secrets};
 use crate::config::{Config, DEFAULT_LISTEN};
 use crate::diag::{Diagnostic, Findings, Gravity, Place, SourceFile};
-use crate::document::{Source, TableReader, fields};
+use crate::document::{Source, TableReader};
 use crate::ids::{ID_RULE, JourneyId};
 use crate::journey::Journey;
 use crate::journey::link::{World, link};
 use crate::journey::model::SLO_WINDOW;
-use crate::journey::parse::{Settings, parse_defaults, parse_journey};
+use crate::journey::parse::parse_journey;
+use crate::journey::parse_settings::{Settings, parse_defaults};
 use crate::metrics::{MetricsSettings, series_needed};
 use crate::notify::NotifySettings;
 use crate::runner::{RunnerSettings, shell_word};
 use crate::schedule::agenda::Limits;
 use crate::secret::Redactor;
 use crate::store::{Keep, StoreSettings};
-
-fields!(config, "the configuration" {
-    JOURNEYS: "journeys", "a list of paths or patterns";
-    LOCATION: "location", "an id";
-    SERVER: "server", "a table";
-    LIMITS: "limits", "a table";
-    METRICS: "metrics", "a table";
-    SECRETS: "secrets", "a table";
-    DEFAULTS: "defaults", "a table of journey-level keys";
-    STORE: "store", "a table";
-    RECEIVERS: "receivers", "a table of receivers";
-    ROUTES: "routes", "[[routes]]";
-} planned { "heartbeat", "hooks", "maintenance" }
-misplaced super::belongs_elsewhere);
-fields!(server, "`[server]`" {
-    LISTEN: "listen", "an address such as \"127.0.0.1:15769\"";
-} planned { "auth", "external_url", "tls" });
-fields!(limits, "`[limits]`" {
-    CONCURRENT_RUNS: "concurrent_runs", "a number from 1 to 10000";
-    PER_HOST: "per_host", "a number from 1 to 10000";
-    BODY: "body", "a size";
-} planned {});
-fields!(store, "`[store]`" {
-    DIR: "dir", "a folder";
-    KEEP_RUNS: "keep_runs", "a duration";
-    MAX_SIZE: "max_size", "a size";
-} planned {});
-fields!(metrics, "`[metrics]`" {
-    STEP_HISTOGRAMS: "step_histograms", "a boolean";
-    MAX_SERIES: "max_series", "a number";
-} planned {});
-
-fn belongs_elsewhere(key: &str) -> Option<String> {
-    let journey_key = ["steps", "schedule", "base_url", "title", "vars", "variants", "slo", "alert"].contains(&key);
-    journey_key
-        .then(|| format!("`{key}` belongs into a journey file; what holds for all journeys goes into [defaults]"))
-}
 
 /// Bodies above this do not fit a monitor that runs many journeys at once.
 const MOST_BODY: u64 = 64 << 20;
@@ -248,7 +213,7 @@ fn read_daemon(file: &Arc<SourceFile>, path: &Path, request: &Request<'_>, findi
     let mut notify = NotifySettings {
         unusable: Vec::new(),
         receivers: receivers.map(|t| notify::receivers(&t, &secrets, request.unset)).unwrap_or_default(),
-        routes: notify::routes(&table.tables(&config::ROUTES, &notify::ROUTE), &names),
+        routes: notify::routes(&table.tables(&config::ROUTES, &crate::config::fields::route::TABLE), &names),
     };
     notify.unusable = names.into_iter().filter(|name| !notify.receivers.keys().any(|id| id.as_str() == name)).collect();
     let metrics = table.open(&config::METRICS, &metrics::TABLE);

@@ -4,6 +4,7 @@
 //! answers with a complete [`Config`] or with everything that is wrong. A reload runs the same passes; nothing
 //! below imports this module, each part is handed its own settings.
 
+pub mod fields;
 pub mod files;
 mod library;
 pub mod load;

@@ -6,33 +6,16 @@ use std::sync::Arc;
 use toml::Spanned;
 use url::Url;
 
+use crate::config::fields::{receiver, reference, route};
 use crate::config::secrets::Secrets;
 use crate::diag::{Diagnostic, Gravity, Place, SourceFile, Span};
-use crate::document::{Node, Source, TableReader, as_text, fields, in_file_order, type_name};
+use crate::document::{Node, Source, TableReader, as_text, in_file_order, type_name};
 use crate::ids::{ID_RULE, JourneyKey, ReceiverId, nearest};
 use crate::journey::{Journey, Severity};
 use crate::notify::message::About;
 use crate::notify::route::{GROUP_INTERVAL, GROUP_WAIT, KEYS, Match, Pace, Route, Subject, receivers_of};
 use crate::notify::{Dialect, NotifySettings, Receiver, SigningKey};
 use crate::secret::Secret;
-
-fields!(receiver, "a receiver" {
-    TYPE: "type", "\"slack\" or \"webhook\"";
-    URL: "url", "a URL, or { secret = \"name\" }";
-    SIGNING_SECRET: "signing_secret", "{ secret = \"name\" }";
-} planned { "fallback", "format", "proxy", "template", "timezone", "tls" });
-fields!(reference, "a reference to a secret" {
-    SECRET: "secret", "the name of an entry of [secrets]";
-} planned {});
-fields!(route, "a route" {
-    MATCH: "match", "a table";
-    TO: "to", "a list of receivers";
-    CONTINUE: "continue", "a boolean";
-    GROUP_WAIT_: "group_wait", "a duration";
-    GROUP_INTERVAL_: "group_interval", "a duration";
-} planned {});
-
-pub use route::TABLE as ROUTE;
 
 /// The alert rules of this version.
 const RULE: &str = "down";

@@ -1,21 +1,16 @@
 //! `[secrets]`: the only way in which a secret gets in.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use crate::config::fields::secret;
 use crate::config::files::normalise;
 use crate::diag::{Diagnostic, SourceFile};
-use crate::document::{TableReader, fields, in_file_order};
+use crate::document::{TableReader, Text, in_file_order};
 use crate::ids::is_name;
 use crate::journey::template::NamedSecret;
 use crate::notify::{Dialect, NotifySettings, Receiver};
 use crate::secret::{MIN_REDACTED_LEN, Redactor, Secret};
-
-fields!(secret, "a secret" {
-    ENV: "env", "the name of an environment variable";
-    FILE: "file", "the path of a file";
-    DEFAULT: "default", "a string";
-} planned { "credential" });
 
 /// A secret file may be a certificate bundle, not more.
 const MAX_FILE: u64 = 64 << 10;
@@ -94,29 +89,35 @@ pub fn read(table: &TableReader<'_, '_, '_>, base: &Path, env: &BTreeMap<String,
         let named_env = entry.string(&secret::ENV);
         let file = entry.text(&secret::FILE);
         let default = entry.string(&secret::DEFAULT);
-        let planned = entry.table.contains_key("credential");
-        if named_env.is_none() && file.is_none() && default.is_none() && !planned {
+        let credential = entry.text(&secret::CREDENTIAL).and_then(|text| credential_path(&entry, text, env));
+        let sources = [&secret::ENV, &secret::FILE, &secret::CREDENTIAL];
+        let written = sources.iter().filter(|f| entry.get(f).is_some()).count();
+        if written == 0 && entry.get(&secret::DEFAULT).is_none() {
             source.push(
                 source
                     .error(
                         key.span.clone(),
                         format!("the secret `{}` has no source", key.value),
-                        "expected env or file",
+                        "expected env, file or credential",
                     )
                     .help(format!("{} = {{ env = \"{}\" }}", key.value, key.value.to_uppercase())),
             );
             continue;
         }
-        if named_env.is_some() && file.is_some() {
+        if written > 1 {
             source.push(source.error(
                 key.span.clone(),
-                format!("the secret `{}` has two sources", key.value),
-                "expected env or file",
+                format!("the secret `{}` has {written} sources", key.value),
+                "expected one of env, file and credential",
             ));
         }
         let from_env = named_env.as_ref().and_then(|name| env.get(name).cloned()).filter(|v| !v.is_empty());
-        let from_file = match &file {
-            Some(path) => match read_file(&normalise(&base.join(&path.value))) {
+        let place = file
+            .as_ref()
+            .map(|text| (text, base.join(&text.value)))
+            .or(credential.as_ref().map(|(t, p)| (t, p.clone())));
+        let from_file = match place {
+            Some((path, at)) => match read_file(&normalise(&at)) {
                 Ok(value) => Some(value).filter(|v| !v.is_empty()),
                 Err(error) if default.is_none() => {
                     source.push(
@@ -150,6 +151,25 @@ pub fn read(table: &TableReader<'_, '_, '_>, base: &Path, env: &BTreeMap<String,
     secrets
 }
 
+/// Where systemd puts a credential. Outside of a unit there is none: the secret is unset.
+fn credential_path(
+    entry: &TableReader<'_, '_, '_>,
+    name: Text,
+    env: &BTreeMap<String, String>,
+) -> Option<(Text, PathBuf)> {
+    if name.value.is_empty() || name.value.contains('/') || name.value.starts_with('.') {
+        entry.source.push(entry.source.error(
+            name.span,
+            "this is not the name of a credential",
+            "expected the name in LoadCredential=NAME:…",
+        ));
+        return None;
+    }
+    let folder = PathBuf::from(env.get("CREDENTIALS_DIRECTORY")?);
+    let path = folder.join(&name.value);
+    Some((name, path))
+}
+
 /// Values that stand in the file, by mistake or as a default, are masked wherever a line of it is shown: every text
 /// but the names of where a secret comes from.
 fn hide_values(table: &TableReader<'_, '_, '_>) {
@@ -157,7 +177,7 @@ fn hide_values(table: &TableReader<'_, '_, '_>) {
     for (_, node) in table.table {
         match node.get_ref().as_table() {
             Some(entry) => {
-                let places = [secret::ENV.name, secret::FILE.name];
+                let places = [secret::ENV.name, secret::FILE.name, secret::CREDENTIAL.name];
                 let values = entry.iter().filter(|(key, _)| !places.contains(&key.get_ref().as_ref()));
                 spans.extend(values.map(|(_, value)| value.span()));
             }

@@ -12,8 +12,8 @@ use serde_json::Value as Json;
 use serde_json_path::JsonPath;
 
 use crate::diag::Place;
-use crate::journey::model::JsonTemplate;
-use crate::journey::template::to_text;
+use crate::journey::json_template::JsonTemplate;
+use crate::journey::template::{Template, to_text};
 
 /// A compiled JSONPath. Singular paths name at most one node.
 #[derive(Debug, Clone)]
@@ -44,6 +44,8 @@ pub enum Subject {
     Url,
     Redirects,
     Size,
+    /// Whole days until the first certificate of the chain expires.
+    TlsDaysLeft,
 }
 
 /// One assertion: all of its conditions must hold.
@@ -71,6 +73,40 @@ pub enum Condition {
     Exists(bool),
     Count(Vec<(Order, u64)>),
     Type(JsonType),
+}
+
+/// The templates of a condition's operands, shared or exclusive: written once for both.
+macro_rules! walk {
+    ($name:ident $(, $mutability:tt)?) => {
+        pub fn $name<'a>(&'a $($mutability)? self, out: &mut Vec<&'a $($mutability)? Template>) {
+            match self {
+                Self::Equals(t) | Self::NotEquals(t) | Self::StartsWith(t) | Self::EndsWith(t) | Self::Compare(_, t) => {
+                    t.$name(out);
+                }
+                Self::Contains(list) | Self::NotContains(list) | Self::In(list) => {
+                    for operand in list {
+                        operand.$name(out);
+                    }
+                }
+                Self::Matches(_) | Self::Exists(_) | Self::Count(_) | Self::Type(_) => {}
+            }
+        }
+    };
+}
+
+impl Condition {
+    walk!(collect);
+    walk!(collect_mut, mut);
+
+    pub fn operands(&self) -> Vec<&JsonTemplate> {
+        match self {
+            Self::Equals(t) | Self::NotEquals(t) | Self::StartsWith(t) | Self::EndsWith(t) | Self::Compare(_, t) => {
+                vec![t]
+            }
+            Self::Contains(list) | Self::NotContains(list) | Self::In(list) => list.iter().collect(),
+            Self::Matches(_) | Self::Exists(_) | Self::Count(_) | Self::Type(_) => Vec::new(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -254,6 +290,7 @@ impl fmt::Display for Subject {
             Self::Url => f.write_str("url"),
             Self::Redirects => f.write_str("redirects"),
             Self::Size => f.write_str("size"),
+            Self::TlsDaysLeft => f.write_str("tls_days_left"),
         }
     }
 }

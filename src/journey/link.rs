@@ -11,10 +11,14 @@ use crate::clock::Timestamp;
 use crate::diag::{Diagnostic, Findings, Gravity, Place, SourceFile};
 use crate::document::Text;
 use crate::ids::{JourneyId, JourneyKey, StepId, VariantId, nearest};
-use crate::journey::assertion::Condition;
-use crate::journey::model::{AlertSettings, Journey, JsonTemplate, Plan, RUN_TIMEOUT, Severity, Step};
-use crate::journey::parse::{FragmentFile, JourneyFile, Settings, StepEntry, Var};
+use crate::journey::json_template::JsonTemplate;
+use crate::journey::merge::{self, Merged, with_defaults};
+use crate::journey::model::{Journey, Plan, RUN_TIMEOUT, Severity, Step};
+use crate::journey::never;
+use crate::journey::parse::{FragmentFile, JourneyFile, StepEntry, Var};
+use crate::journey::parse_settings::Settings;
 use crate::journey::prefix::add_prefix;
+use crate::journey::request::Attached;
 use crate::journey::template::{Bound, Reference, Root, Scope, Template};
 use crate::timetable::Timetable;
 
@@ -24,6 +28,9 @@ const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
 /// Where fragments come from. Implementations tell why one cannot be had.
 pub trait Library {
     fn fragment(&self, from: &Arc<SourceFile>, path: &Text, findings: &Findings) -> Option<Arc<FragmentFile>>;
+
+    /// The content of a file that a journey names; with `kept_in`, one below the journeys' folder only.
+    fn bytes(&self, file: &Attached, kept_in: bool, findings: &Findings) -> Option<bytes::Bytes>;
 }
 
 /// What a journey is linked against.
@@ -58,8 +65,11 @@ pub fn link(
         stack: vec![file.file.name.clone()],
         lacking: None,
     };
-    let steps = linker.splice(&file.file, &file.steps);
-    let cleanup = linker.splice(&file.file, &file.cleanup);
+    let mut steps = linker.splice(&file.file, &file.steps);
+    let mut cleanup = linker.splice(&file.file, &file.cleanup);
+    for attached in steps.iter_mut().chain(&mut cleanup).flat_map(|step| step.body.files()) {
+        attached.bytes = library.bytes(attached, true, findings).unwrap_or_default();
+    }
     linker.check_step_ids(&steps, &cleanup);
     linker.check_variants(&file, &steps, &cleanup);
     linker.check_fragment_vars(&file);
@@ -114,13 +124,13 @@ pub fn link(
         );
     }
     let whole = timeout.as_ref().map_or(RUN_TIMEOUT, |t| *t.get_ref());
-    for step in steps.iter().chain(&cleanup).filter(|s| s.timeout_is_own && s.timeout > whole) {
-        findings.push(
-            Diagnostic::warning(step.place.clone(), format!("the timeout of `{}` is longer than the run's", step.id))
-                .label(format!("the run ends after {}", crate::quantity::show_duration(whole)))
-                .help("raise the journey's `timeout`, or lower the step's"),
-        );
+    never::check_times(&steps, whole, findings);
+    let secure =
+        settings.base_url.as_ref().filter(|t| !t.text.starts_with("{{")).map(|t| t.text.starts_with("https://"));
+    for step in steps.iter().chain(&cleanup) {
+        never::check_step(step, secure, findings);
     }
+    let network = merge::network(settings.network, library, findings);
     if findings.error_count() > before {
         return None;
     }
@@ -136,59 +146,15 @@ pub fn link(
         base_url: settings.base_url,
         headers: settings.headers,
         user_agent: settings.user_agent,
+        auth: settings.auth,
+        network,
+        error_pages: settings.error_pages,
         timeout: timeout.map_or(RUN_TIMEOUT, toml::Spanned::into_inner),
         schedule,
         slo: settings.slo,
         alert: settings.alert,
         plans,
     })
-}
-
-struct Merged {
-    owner: Option<String>,
-    severity: Option<Severity>,
-    runbook: Option<String>,
-    labels: BTreeMap<String, String>,
-    enabled: bool,
-    base_url: Option<Template>,
-    headers: Vec<(http::HeaderName, Template)>,
-    user_agent: Option<Template>,
-    timeout: Option<toml::Spanned<Duration>>,
-    timeout_is_own: bool,
-    schedule: Option<Timetable>,
-    slo: Option<crate::journey::model::Slo>,
-    alert: AlertSettings,
-}
-
-/// Own settings before defaults; labels and headers are joined key by key.
-fn with_defaults(own: Settings, defaults: &Settings) -> Merged {
-    let usual = AlertSettings::default();
-    let mut labels = defaults.labels.clone();
-    labels.extend(own.labels);
-    let mut headers = own.headers;
-    for (name, value) in &defaults.headers {
-        if !headers.iter().any(|(own, _)| own == name) {
-            headers.push((name.clone(), value.clone()));
-        }
-    }
-    Merged {
-        owner: own.owner.or_else(|| defaults.owner.clone()),
-        severity: own.severity.or(defaults.severity),
-        runbook: own.runbook.or_else(|| defaults.runbook.clone()),
-        labels,
-        enabled: own.enabled.or(defaults.enabled).unwrap_or(true),
-        base_url: own.base_url.or_else(|| defaults.base_url.clone()),
-        headers,
-        user_agent: own.user_agent.or_else(|| defaults.user_agent.clone()),
-        timeout_is_own: own.timeout.is_some(),
-        timeout: own.timeout.or_else(|| defaults.timeout.clone()),
-        schedule: own.schedule.or_else(|| defaults.schedule.clone()),
-        slo: own.slo.or(defaults.slo),
-        alert: AlertSettings {
-            fail_after: own.alert.fail_after.or(defaults.alert.fail_after).unwrap_or(usual.fail_after),
-            recover_after: own.alert.recover_after.or(defaults.alert.recover_after).unwrap_or(usual.recover_after),
-        },
-    }
 }
 
 struct Linker<'a> {
@@ -411,9 +377,15 @@ impl Linker<'_> {
                 resolve(reference, &known, used);
             }
         }
-        let journey_level =
-            settings.base_url.iter().chain(settings.headers.iter().map(|(_, t)| t)).chain(&settings.user_agent);
-        for reference in journey_level.flat_map(Template::references) {
+        let mut journey_level: Vec<&Template> = Vec::new();
+        journey_level.extend(&settings.base_url);
+        journey_level.extend(settings.headers.iter().map(|(_, t)| t));
+        journey_level.extend(&settings.user_agent);
+        journey_level.extend(&settings.network.proxy);
+        if let Some(auth) = &settings.auth {
+            auth.collect(&mut journey_level);
+        }
+        for reference in journey_level.into_iter().flat_map(Template::references) {
             resolve(reference, &known, used);
         }
         for step in steps {
@@ -431,14 +403,10 @@ impl Linker<'_> {
         known: &mut BTreeSet<String>,
         resolve: &mut dyn FnMut(&Reference, &BTreeSet<String>),
     ) {
-        let operands: Vec<&Template> = step
-            .assertions
-            .iter()
-            .flat_map(|a| a.conditions.iter().flat_map(Condition::operands))
-            .flat_map(JsonTemplate::templates)
-            .collect();
-        let is_operand = |template: &&Template| operands.iter().any(|o| std::ptr::eq(*o, *template));
-        for reference in step.templates().into_iter().filter(|t| !is_operand(t)).flat_map(Template::references) {
+        let (mut sent, mut expected) = (Vec::new(), Vec::new());
+        step.request_templates(&mut sent);
+        step.expectation_templates(&mut expected);
+        for reference in sent.into_iter().flat_map(Template::references) {
             resolve(reference, known);
         }
         for capture in &step.captures {
@@ -455,7 +423,7 @@ impl Linker<'_> {
             known.insert(capture.name.clone());
         }
         // Assertions are judged after the step's own captures.
-        for reference in operands.iter().flat_map(|t| t.references()) {
+        for reference in expected.into_iter().flat_map(Template::references) {
             resolve(reference, known);
         }
     }

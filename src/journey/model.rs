@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
 
 use crate::diag::Place;
 use crate::ids::{JourneyId, JourneyKey, StepId, VariantId};
 use crate::journey::assertion::Assertion;
 use crate::journey::capture::Capture;
-use crate::journey::template::{RenderError, Rendered, Scope, Template};
+use crate::journey::json_template::JsonTemplate;
+use crate::journey::network::Network;
+use crate::journey::request::{Auth, Body, Poll, Retry};
+use crate::journey::template::Template;
 use crate::timetable::Timetable;
 
 /// A step's limit unless it says otherwise.
@@ -55,6 +57,10 @@ pub struct Journey {
     pub base_url: Option<Template>,
     pub headers: Vec<(http::HeaderName, Template)>,
     pub user_agent: Option<Template>,
+    pub auth: Option<Auth>,
+    pub network: Network,
+    /// Whether error pages that answer 2xx are recognised.
+    pub error_pages: bool,
     pub timeout: Duration,
     pub schedule: Timetable,
     pub slo: Option<Slo>,
@@ -129,10 +135,56 @@ pub struct Step {
     /// Written by the user, not the default.
     pub timeout_is_own: bool,
     pub redirects: u8,
+    /// Waited before the request.
+    pub pause: Option<Duration>,
+    pub poll: Option<Poll>,
+    pub retry: Option<Retry>,
+    /// Instead of the journey's.
+    pub auth: Option<Auth>,
+    /// Whether error pages that answer 2xx are recognised, instead of the journey's word.
+    pub error_pages: Option<bool>,
     pub assertions: Vec<Assertion>,
     pub captures: Vec<Capture>,
     /// Limits the step to these variants; empty means all.
     pub only: Vec<VariantId>,
+}
+
+/// The templates of a step, shared or exclusive: written once for both.
+macro_rules! walk {
+    ($sent:ident, $expected:ident, $nested:ident $(, $mutability:tt)?) => {
+        /// The templates of what the step sends.
+        pub fn $sent<'a>(&'a $($mutability)? self, out: &mut Vec<&'a $($mutability)? Template>) {
+            let Self { target, query, headers, body, auth, .. } = self;
+            out.push(target);
+            for (_, template) in query {
+                out.push(template);
+            }
+            for (_, template) in headers {
+                out.push(template);
+            }
+            body.$nested(out);
+            if let Some(auth) = auth {
+                auth.$nested(out);
+            }
+        }
+
+        /// The templates of what it expects.
+        pub fn $expected<'a>(&'a $($mutability)? self, out: &mut Vec<&'a $($mutability)? Template>) {
+            let Self { assertions, poll, .. } = self;
+            for Assertion { conditions, .. } in assertions {
+                for condition in conditions {
+                    condition.$nested(out);
+                }
+            }
+            if let Some(Poll { until, .. }) = poll {
+                for Assertion { conditions, .. } in until {
+                    for condition in conditions {
+                        condition.$nested(out);
+                    }
+                }
+            }
+        }
+    };
 }
 
 impl Step {
@@ -140,96 +192,19 @@ impl Step {
         self.assertions.iter().any(|a| matches!(a.subject, crate::journey::assertion::Subject::Status))
     }
 
+    /// What `poll` waits for; empty without one.
+    pub fn until(&self) -> &[Assertion] {
+        self.poll.as_ref().map_or(&[], |poll| &poll.until)
+    }
+
+    walk!(request_templates, expectation_templates, collect);
+    walk!(request_templates_mut, expectation_templates_mut, collect_mut, mut);
+
     /// Every template of the step, in no particular order.
     pub fn templates(&self) -> Vec<&Template> {
-        let mut out = vec![&self.target];
-        out.extend(self.query.iter().map(|(_, t)| t));
-        out.extend(self.headers.iter().map(|(_, t)| t));
-        match &self.body {
-            Body::None => {}
-            Body::Form(fields) => out.extend(fields.iter().map(|(_, t)| t)),
-            Body::Json(json) => json.collect(&mut out),
-            Body::Text(text) => out.push(text),
-        }
-        for assertion in &self.assertions {
-            for condition in &assertion.conditions {
-                for operand in condition.operands() {
-                    operand.collect(&mut out);
-                }
-            }
-        }
-        out
-    }
-}
-
-#[derive(Debug, Clone)]
-pub enum Body {
-    None,
-    Form(Vec<(String, Template)>),
-    Json(JsonTemplate),
-    Text(Template),
-}
-
-/// A JSON value with templates in its strings.
-#[derive(Debug, Clone)]
-pub enum JsonTemplate {
-    Plain(Json),
-    Text(Template),
-    List(Vec<JsonTemplate>),
-    Object(Vec<(String, JsonTemplate)>),
-}
-
-impl JsonTemplate {
-    /// Renders to a value; `note` is told of every string rendered on the way.
-    pub fn render(&self, scope: &Scope, note: &mut dyn FnMut(&Rendered)) -> Result<Json, RenderError> {
-        Ok(match self {
-            Self::Plain(value) => value.clone(),
-            Self::Text(template) => {
-                let (value, rendered) = template.render_value(scope)?;
-                note(&rendered);
-                value
-            }
-            Self::List(items) => {
-                let mut list = Vec::with_capacity(items.len());
-                for item in items {
-                    list.push(item.render(scope, note)?);
-                }
-                Json::Array(list)
-            }
-            Self::Object(entries) => {
-                let mut map = serde_json::Map::new();
-                for (key, value) in entries {
-                    map.insert(key.clone(), value.render(scope, note)?);
-                }
-                Json::Object(map)
-            }
-        })
-    }
-
-    pub fn collect<'a>(&'a self, out: &mut Vec<&'a Template>) {
-        match self {
-            Self::Plain(_) => {}
-            Self::Text(template) => out.push(template),
-            Self::List(items) => items.iter().for_each(|item| item.collect(out)),
-            Self::Object(entries) => entries.iter().for_each(|(_, value)| value.collect(out)),
-        }
-    }
-
-    pub fn templates(&self) -> Vec<&Template> {
         let mut out = Vec::new();
-        self.collect(&mut out);
+        self.request_templates(&mut out);
+        self.expectation_templates(&mut out);
         out
-    }
-}
-
-impl crate::journey::assertion::Condition {
-    pub fn operands(&self) -> Vec<&JsonTemplate> {
-        match self {
-            Self::Equals(t) | Self::NotEquals(t) | Self::StartsWith(t) | Self::EndsWith(t) | Self::Compare(_, t) => {
-                vec![t]
-            }
-            Self::Contains(list) | Self::NotContains(list) | Self::In(list) => list.iter().collect(),
-            Self::Matches(_) | Self::Exists(_) | Self::Count(_) | Self::Type(_) => Vec::new(),
-        }
     }
 }

@@ -4,52 +4,13 @@ use regex::Regex;
 use serde_json::Value as Json;
 use toml::de::DeValue;
 
-use crate::document::{Field, Node, Source, TableReader, as_integer, fields};
+use crate::document::{Field, Node, Source, TableReader, as_integer};
 use crate::journey::assertion::{Assertion, Condition, JsonType, Order, Subject};
 use crate::journey::compile::{read_json_path, read_regex, read_selector};
-use crate::journey::model::JsonTemplate;
+use crate::journey::fields::{count, expect, predicate};
+use crate::journey::json_template::JsonTemplate;
 use crate::journey::parse::read_json;
 use crate::quantity::{DURATION_RULE, parse_duration};
-
-fields!(expect, "`expect`" {
-    STATUS: "status", "a status code, a list of them, or a table such as { ge = 200, lt = 300 }";
-    WITHIN: "within", "a duration";
-    HEADER: "header", "a table of header names";
-    COOKIE: "cookie", "a table of cookie names";
-    BODY: "body", "a string or a table such as { contains = \"Welcome\" }";
-    JSON: "json", "a table of JSONPaths";
-    CSS: "css", "a table of CSS selectors";
-    URL: "url", "a string or a table such as { ends_with = \"/account\" }";
-    REDIRECTS: "redirects", "a number";
-    SIZE: "size", "a number of bytes or a table such as { gt = 0 }";
-} planned { "tls_days_left", "no_error_page" });
-
-fields!(predicate, "an assertion" {
-    EQUALS: "equals", "a value";
-    NOT_EQUALS: "not_equals", "a value";
-    CONTAINS: "contains", "a value or a list of values";
-    NOT_CONTAINS: "not_contains", "a value or a list of values";
-    STARTS_WITH: "starts_with", "a string";
-    ENDS_WITH: "ends_with", "a string";
-    MATCHES: "matches", "a regular expression or a list of them";
-    LT: "lt", "a number";
-    LE: "le", "a number";
-    GT: "gt", "a number";
-    GE: "ge", "a number";
-    IN: "in", "a list of values";
-    EXISTS: "exists", "a boolean";
-    COUNT: "count", "a number or a table such as { ge = 1 }";
-    TYPE: "type", "\"string\", \"number\", \"integer\", \"boolean\", \"list\", \"object\" or \"null\"";
-    ATTR: "attr", "the name of an attribute (css only)";
-} planned {});
-
-fields!(count, "`count`" {
-    EQUALS: "equals", "a number";
-    LT: "lt", "a number";
-    LE: "le", "a number";
-    GT: "gt", "a number";
-    GE: "ge", "a number";
-} planned {});
 
 /// The assertions of an `expect` table.
 pub fn read_expect(table: &TableReader<'_, '_, '_>) -> Vec<Assertion> {
@@ -67,6 +28,7 @@ pub fn read_expect(table: &TableReader<'_, '_, '_>) -> Vec<Assertion> {
         (&expect::URL, Subject::Url),
         (&expect::REDIRECTS, Subject::Redirects),
         (&expect::SIZE, Subject::Size),
+        (&expect::TLS_DAYS_LEFT, Subject::TlsDaysLeft),
     ] {
         if let Some(node) = table.get(field) {
             push(subject, table.key_span(field), node);
@@ -96,6 +58,8 @@ pub fn read_expect(table: &TableReader<'_, '_, '_>) -> Vec<Assertion> {
             push(Subject::Css(query), key.span, node);
         }
     }
+    // They are judged, and the first that fails is told, in the order in which they were written.
+    out.sort_by_key(|a| a.place.span.start);
     out
 }
 
@@ -130,7 +94,7 @@ fn read_assertion(
                 ));
             }
             let conditions = read_conditions(&table);
-            if matches!(subject, Subject::Status | Subject::Redirects | Subject::Size) {
+            if matches!(subject, Subject::Status | Subject::Redirects | Subject::Size | Subject::TlsDaysLeft) {
                 refuse_texts(&table, &conditions);
             }
             if conditions.is_empty() && table.table.iter().all(|(key, _)| key.get_ref() == "attr") {
@@ -151,7 +115,12 @@ fn read_assertion(
             check_status(source, node);
             vec![Condition::Equals(read_json(source, node)?)]
         }
-        (Subject::Status | Subject::Redirects | Subject::Size, value) if !matches!(value, DeValue::Integer(_)) => {
+        (Subject::TlsDaysLeft, DeValue::Integer(_)) => {
+            vec![Condition::Compare(Order::Ge, read_json(source, node)?)]
+        }
+        (Subject::Status | Subject::Redirects | Subject::Size | Subject::TlsDaysLeft, value)
+            if !matches!(value, DeValue::Integer(_)) =>
+        {
             let expects = match subject {
                 Subject::Status => expect::STATUS.expects,
                 _ => "a number",
@@ -229,7 +198,7 @@ fn read_conditions(table: &TableReader<'_, '_, '_>) -> Vec<Condition> {
     }
     out.extend(table.boolean(&predicate::EXISTS).map(Condition::Exists));
     out.extend(read_count(table).map(Condition::Count));
-    out.extend(read_type(table).map(Condition::Type));
+    out.extend(table.word(&predicate::TYPE, &JsonType::NAMES).map(Condition::Type));
     out
 }
 
@@ -251,17 +220,4 @@ fn read_count(table: &TableReader<'_, '_, '_>) -> Option<Vec<(Order, u64)>> {
     }
     let n = table.integer(&predicate::COUNT, 0..=i64::MAX)?;
     Some(vec![(Order::Eq, u64::try_from(n).ok()?)])
-}
-
-fn read_type(table: &TableReader<'_, '_, '_>) -> Option<JsonType> {
-    let text = table.text(&predicate::TYPE)?;
-    let found = JsonType::NAMES.iter().find(|(name, _)| *name == text.value).map(|(_, t)| *t);
-    if found.is_none() {
-        table.source.push(table.source.error(
-            text.span,
-            format!("there is no type `{}`", text.value),
-            format!("expected {}", predicate::TYPE.expects),
-        ));
-    }
-    found
 }

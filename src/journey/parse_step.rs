@@ -6,52 +6,17 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::document::{Field, Node, Source, TableReader, Text, as_text, fields};
+use crate::document::{Field, Node, Source, TableReader, Text, as_text};
 use crate::ids::{StepId, VariantId, nearest};
-use crate::journey::capture::{Capture, From};
+use crate::journey::capture::{Capture, From, Kind};
 use crate::journey::compile::{read_json_path, read_regex, read_selector};
-use crate::journey::model::{Body, REDIRECTS, STEP_TIMEOUT, Step};
-use crate::journey::parse::{StepEntry, check_name, journey, read_headers, read_json, read_scalar};
-use crate::journey::parse_expect::{expect, read_expect};
+use crate::journey::fields::{METHODS, capture, expect, step};
+use crate::journey::model::{REDIRECTS, STEP_TIMEOUT, Step};
+use crate::journey::parse::{StepEntry, check_name, read_scalar};
+use crate::journey::parse_expect::read_expect;
+use crate::journey::parse_request::{read_auth, read_body, read_poll, read_retry};
+use crate::journey::parse_settings::read_headers;
 use crate::journey::template::Template;
-
-fields!(step, "a step" {
-    ID: "id", "an id";
-    USE: "use", "the path of a fragment file";
-    AS: "as", "an id";
-    ONLY: "only", "a list of variant ids";
-    REQUEST: "request", "a method and a target, such as \"GET /search\"";
-    QUERY: "query", "a table";
-    HEADERS: "headers", "a table of strings";
-    FORM: "form", "a table";
-    JSON: "json", "a JSON value";
-    BODY: "body", "a string";
-    TIMEOUT: "timeout", "a duration";
-    REDIRECTS: "redirects", "a number from 0 to 20";
-    EXPECT: "expect", "a table of assertions";
-    CAPTURE: "capture", "a table of captures";
-} planned { "auth", "body_file", "graphql", "multipart", "pause", "poll", "retry" }
-misplaced super::belongs_to_journey);
-
-fields!(capture, "a capture" {
-    JSON: "json", "a JSONPath";
-    CSS: "css", "a CSS selector";
-    ATTR: "attr", "the name of an attribute";
-    REGEX: "regex", "a regular expression";
-    HEADER: "header", "a header name";
-    COOKIE: "cookie", "a cookie name";
-    URL: "url", "true";
-    SECRET: "secret", "a boolean";
-} planned { "type" });
-
-fn belongs_to_journey(key: &str) -> Option<String> {
-    if step::TABLE.fields.iter().any(|f| f.name == key) {
-        return None;
-    }
-    journey::TABLE.fields.iter().any(|f| f.name == key).then(|| {
-        format!("`{key}` belongs to the journey: move it above the first [[steps]], where the top-level keys stand")
-    })
-}
 
 pub fn read_steps(table: &TableReader<'_, '_, '_>, field: &'static Field) -> Vec<StepEntry> {
     table.tables(field, &step::TABLE).iter().filter_map(read_step).collect()
@@ -109,15 +74,22 @@ fn read_step(table: &TableReader<'_, '_, '_>) -> Option<StepEntry> {
         table.missing(&step::REQUEST, "the step", "for example request = \"GET /search\"");
     }
     let request = table.text(&step::REQUEST).and_then(|text| read_request(source, &text));
-    let body = read_body(table);
+    let pause = table.duration(&step::PAUSE, Duration::from_millis(1)).map(Spanned::into_inner);
     let timeout = table.duration(&step::TIMEOUT, Duration::from_millis(1));
     let redirects = table.integer(&step::REDIRECTS, 0..=20).and_then(|n| u8::try_from(n).ok());
-    let mut assertions = table.open(&step::EXPECT, &expect::TABLE).map(|t| read_expect(&t)).unwrap_or_default();
-    assertions.sort_by_key(|a| a.place.span.start);
+    let expected = table.open(&step::EXPECT, &expect::TABLE);
+    let assertions = expected.as_ref().map(read_expect).unwrap_or_default();
+    let error_pages = expected.as_ref().and_then(|t| t.boolean(&expect::NO_ERROR_PAGE));
     let captures = read_captures(table);
     let query = read_scalars(table, &step::QUERY);
     let headers = read_headers(table, &step::HEADERS);
     refuse_swallowed(table);
+    let method = request.as_ref().map(|(method, _)| method);
+    let body = read_body(table, method, &assertions);
+    let poll = read_poll(table);
+    let retry = read_retry(table, method);
+    let auth = read_auth(table, &step::AUTH);
+    refuse_two_authorities(table);
     let (method, target) = request?;
     let id = id?;
     Some(StepEntry::Own(Box::new(Step {
@@ -131,14 +103,33 @@ fn read_step(table: &TableReader<'_, '_, '_>) -> Option<StepEntry> {
         timeout_is_own: timeout.is_some(),
         timeout: timeout.map_or(STEP_TIMEOUT, Spanned::into_inner),
         redirects: redirects.unwrap_or(REDIRECTS),
+        pause,
+        poll,
+        retry,
+        auth,
+        error_pages,
         assertions,
         captures,
         only,
     })))
 }
 
+/// `auth` writes the header that `headers` writes too.
+fn refuse_two_authorities(table: &TableReader<'_, '_, '_>) {
+    let headers = table.get(&step::HEADERS).and_then(|node| node.get_ref().as_table());
+    let written = headers.and_then(|t| t.iter().find(|(key, _)| key.get_ref().eq_ignore_ascii_case("authorization")));
+    let auth = table.get(&step::AUTH).is_some_and(|node| node.get_ref().is_table());
+    if let Some((key, _)) = written.filter(|_| auth) {
+        table.source.push(
+            table
+                .source
+                .error(key.span(), "this step says twice who it is", "the header `Authorization`")
+                .other(table.key_span(&step::AUTH), "and `auth`, which writes it"),
+        );
+    }
+}
+
 fn read_request(source: &Source<'_>, text: &Text) -> Option<(http::Method, Template)> {
-    const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
     let value = text.value.as_str();
     let Some((method, target)) = value.split_once(' ').filter(|(m, t)| !m.is_empty() && !t.trim().is_empty()) else {
         let help = if value.starts_with('/') || value.starts_with("http") {
@@ -203,31 +194,8 @@ fn read_request(source: &Source<'_>, text: &Text) -> Option<(http::Method, Templ
     Some((http::Method::from_str(method).ok()?, Template::parse(source, &part)?))
 }
 
-fn read_body(table: &TableReader<'_, '_, '_>) -> Body {
-    let source = &table.source;
-    let present: Vec<&'static Field> =
-        [&step::FORM, &step::JSON, &step::BODY].into_iter().filter(|f| table.get(f).is_some()).collect();
-    if let [first, second, ..] = present[..] {
-        source.push(
-            source
-                .error(table.key_span(second), "a request has one body", format!("`{}` is the second", second.name))
-                .other(table.key_span(first), "the first"),
-        );
-    }
-    if table.get(&step::FORM).is_some() {
-        return Body::Form(read_scalars(table, &step::FORM));
-    }
-    if let Some(node) = table.get(&step::JSON) {
-        return read_json(source, node).map_or(Body::None, Body::Json);
-    }
-    match table.text(&step::BODY).and_then(|text| Template::parse(source, &text)) {
-        Some(template) => Body::Text(template),
-        None => Body::None,
-    }
-}
-
 /// A table of names and scalars; a list gives its name several times.
-fn read_scalars(table: &TableReader<'_, '_, '_>, field: &'static Field) -> Vec<(String, Template)> {
+pub fn read_scalars(table: &TableReader<'_, '_, '_>, field: &'static Field) -> Vec<(String, Template)> {
     let mut out = Vec::new();
     for (key, node) in table.entries(field) {
         let what = format!("`{}.{}`", field.name, key.value);
@@ -247,7 +215,7 @@ fn read_scalars(table: &TableReader<'_, '_, '_>, field: &'static Field) -> Vec<(
 /// `[steps.json]` swallows every key that follows it: what looks like a step's own key in there is one.
 fn refuse_swallowed(table: &TableReader<'_, '_, '_>) {
     let source = &table.source;
-    for field in [&step::JSON, &step::FORM, &step::QUERY, &step::HEADERS] {
+    for field in [&step::JSON, &step::FORM, &step::QUERY, &step::HEADERS, &step::MULTIPART, &step::GRAPHQL] {
         let Some(node) = table.get(field) else { continue };
         let Some(inner) = node.get_ref().as_table() else { continue };
         // An inline table ends where it is seen to end.
@@ -356,5 +324,6 @@ fn read_capture(key: &Text, table: &TableReader<'_, '_, '_>) -> Option<Capture> 
         return None;
     };
     let secret = table.boolean(&capture::SECRET).unwrap_or(false) || Capture::is_secret_place(&key.value, &from);
-    Some(Capture { name: key.value.clone(), from, regex, secret, place: source.place(key.span.clone()) })
+    let kind = table.word(&capture::TYPE, &Kind::NAMES);
+    Some(Capture { name: key.value.clone(), from, regex, kind, secret, place: source.place(key.span.clone()) })
 }

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::ids::StepId;
-use crate::journey::assertion::Condition;
-use crate::journey::model::{Body, JsonTemplate, Step};
+use crate::journey::model::Step;
 
 /// Renames a fragment's steps (`again-login`) and captures (`again_token`), and every use of the latter.
 pub fn add_prefix(steps: &mut [Step], alias: &str) {
@@ -15,39 +14,14 @@ pub fn add_prefix(steps: &mut [Step], alias: &str) {
         if let Some(id) = StepId::new(&format!("{alias}-{}", step.id)) {
             step.id = id;
         }
-        step.target = step.target.renamed(&rename);
-        step.query.iter_mut().for_each(|(_, t)| *t = t.renamed(&rename));
-        step.headers.iter_mut().for_each(|(_, t)| *t = t.renamed(&rename));
-        match &mut step.body {
-            Body::None => {}
-            Body::Form(fields) => fields.iter_mut().for_each(|(_, t)| *t = t.renamed(&rename)),
-            Body::Json(json) => rename_json(json, &rename),
-            Body::Text(text) => *text = text.renamed(&rename),
-        }
-        for condition in step.assertions.iter_mut().flat_map(|a| &mut a.conditions) {
-            match condition {
-                Condition::Equals(t)
-                | Condition::NotEquals(t)
-                | Condition::StartsWith(t)
-                | Condition::EndsWith(t)
-                | Condition::Compare(_, t) => rename_json(t, &rename),
-                Condition::Contains(list) | Condition::NotContains(list) | Condition::In(list) => {
-                    list.iter_mut().for_each(|t| rename_json(t, &rename));
-                }
-                Condition::Matches(_) | Condition::Exists(_) | Condition::Count(_) | Condition::Type(_) => {}
-            }
-        }
+        let mut templates = Vec::new();
+        step.request_templates_mut(&mut templates);
+        templates.into_iter().for_each(|t| *t = t.renamed(&rename));
+        let mut templates = Vec::new();
+        step.expectation_templates_mut(&mut templates);
+        templates.into_iter().for_each(|t| *t = t.renamed(&rename));
         for capture in &mut step.captures {
             capture.name = format!("{prefix}_{}", capture.name);
         }
-    }
-}
-
-fn rename_json(json: &mut JsonTemplate, rename: &dyn Fn(&str) -> Option<String>) {
-    match json {
-        JsonTemplate::Plain(_) => {}
-        JsonTemplate::Text(template) => *template = template.renamed(rename),
-        JsonTemplate::List(items) => items.iter_mut().for_each(|item| rename_json(item, rename)),
-        JsonTemplate::Object(entries) => entries.iter_mut().for_each(|(_, value)| rename_json(value, rename)),
     }
 }

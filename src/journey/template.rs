@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-use minijinja::{Environment, Expression, UndefinedBehavior};
+use minijinja::{Environment, ErrorKind, Expression, UndefinedBehavior};
 use serde_json::Value as Json;
 
 use crate::diag::{Place, Span};
@@ -315,11 +315,22 @@ impl Expr {
                     ok = false;
                     continue;
                 }
-                (function, _) if functions::NAMES.contains(&function) => continue,
-                (function, _) if functions::PLANNED.contains(&function) => {
-                    let message = format!("`{function}` is not available in this version of journeyd");
-                    source.push(source.error(whole.clone(), message, "planned"));
-                    ok = false;
+                (function, _) if functions::NAMES.contains(&function) => {
+                    let called = find_word(trimmed, function)
+                        .is_some_and(|at| trimmed[at + function.len()..].trim_start().starts_with('('));
+                    if !called {
+                        let at = find_word(trimmed, function).unwrap_or(0);
+                        source.push(
+                            source
+                                .error(
+                                    text.part(start + at..start + at + function.len()),
+                                    format!("`{function}` is a function"),
+                                    "not called",
+                                )
+                                .help(format!("write {{{{ {function}() }}}}")),
+                        );
+                        ok = false;
+                    }
                     continue;
                 }
                 (name, _) => (Root::Name, name),
@@ -358,8 +369,32 @@ impl Expr {
                 source.push(source.error(whole, "this template expression cannot be evaluated", error.message));
                 return None;
             }
+        } else if ok && let Some(problem) = expr.problem_of_the_language() {
+            source.push(source.error(whole, "this template expression cannot be evaluated", problem));
+            return None;
         }
         ok.then_some(expr)
+    }
+
+    /// What no value could mend: a test, function or method that does not exist.
+    fn problem_of_the_language(&self) -> Option<String> {
+        let Program::Compiled(compiled) = &self.code.program else { return None };
+        let any = || minijinja::Value::from("1");
+        let mut context = BTreeMap::new();
+        let mut named = BTreeMap::from([("env", BTreeMap::new()), ("secret", BTreeMap::new())]);
+        for reference in &self.references {
+            match reference.root {
+                Root::Name => drop(context.insert(reference.written.clone(), any())),
+                Root::Env => drop(named.entry("env").or_default().insert(reference.name.clone(), any())),
+                Root::Secret => drop(named.entry("secret").or_default().insert(reference.name.clone(), any())),
+            }
+        }
+        context.extend(named.into_iter().map(|(name, values)| (name.to_owned(), minijinja::Value::from(values))));
+        Scope::default().functions.bind(&self.code.source, &mut context);
+        let error = compiled.eval(minijinja::Value::from(context)).err()?;
+        let known =
+            matches!(error.kind(), ErrorKind::UnknownTest | ErrorKind::UnknownFunction | ErrorKind::UnknownFilter);
+        known.then(|| error.detail().map_or_else(|| error.kind().to_string(), str::to_owned))
     }
 
     fn evaluate(&self, scope: &Scope) -> Result<Bound, RenderError> {
@@ -654,6 +689,8 @@ mod tests {
         assert_eq!(parse("x{{ a | uper }}").unwrap_err(), ["there is no filter `uper` @8..12"]);
         assert_eq!(parse("{{ secret }}").unwrap_err(), ["`secret` needs a name @3..9"]);
         assert_eq!(parse("{% if a %}").unwrap_err(), ["statements are not part of the template language @0..2"]);
+        assert_eq!(parse("{{ uuid }}").unwrap_err(), ["`uuid` is a function @3..7"]);
+        assert_eq!(parse("{{ a is defined }}").unwrap_err(), ["this template expression cannot be evaluated @3..15"]);
         assert!(parse("{{ a + }}").unwrap_err()[0].starts_with("this template expression is not valid"));
     }
 

@@ -187,6 +187,7 @@ impl StepSeries {
         self.status = Some(status.unwrap_or(0));
         self.responses[StatusClass::of(status) as usize] += 1;
         let Some(exchange) = &step.exchange else { return };
+        self.retries += exchange.retries.len() as u64;
         self.size = Some(exchange.body_bytes);
         self.phases = Some(exchange.phases);
         self.certificate_expires = exchange.certificate_expires.or(self.certificate_expires);

@@ -9,7 +9,7 @@ fn journey(id: &str, text: &str) -> Arc<Journey> {
     let findings = Findings::default();
     let file = crate::journey::parse::parse_journey(&SourceFile::new(format!("{id}.toml"), text), &findings);
     let world = crate::journey::link::World {
-        defaults: &crate::journey::parse::Settings::default(),
+        defaults: &crate::journey::parse_settings::Settings::default(),
         env: &BTreeMap::new(),
         secrets: &BTreeMap::new(),
         unset: crate::diag::Gravity::Error,
@@ -24,6 +24,10 @@ fn journey(id: &str, text: &str) -> Arc<Journey> {
             _: &crate::document::Text,
             _: &Findings,
         ) -> Option<Arc<crate::journey::parse::FragmentFile>> {
+            None
+        }
+
+        fn bytes(&self, _: &crate::journey::request::Attached, _: bool, _: &Findings) -> Option<bytes::Bytes> {
             None
         }
     }

@@ -100,7 +100,7 @@ fn resolve_verdict(error: &ResolveError) -> Verdict {
     let text = error.to_string();
     match error.problem {
         ResolveProblem::NoSuchName => target(Reason::Dns, "dns_nxdomain", text),
-        ResolveProblem::NoAddress => target(Reason::Dns, "dns_nodata", text),
+        ResolveProblem::NoAddress | ResolveProblem::OtherFamily(_) => target(Reason::Dns, "dns_nodata", text),
         ResolveProblem::ServFail => target(Reason::Dns, "dns_servfail", text),
         ResolveProblem::Refused => target(Reason::Dns, "dns_refused", text),
         ResolveProblem::TargetSilent => target(Reason::Dns, "dns_timeout", text),

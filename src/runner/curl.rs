@@ -6,6 +6,10 @@ use crate::secret::{Piece, Redactor};
 pub struct CurlLine<'a> {
     pub method: &'a http::Method,
     pub url: &'a str,
+    /// Flags with their values, if they have one.
+    pub flags: &'a [(&'static str, String)],
+    /// `user:password` of HTTP Basic.
+    pub user: Option<&'a str>,
     pub headers: &'a [(String, String)],
     pub body: CurlBody<'a>,
     pub sends_cookies: bool,
@@ -16,6 +20,17 @@ pub enum CurlBody<'a> {
     None,
     Form(&'a [(String, String)]),
     Raw(&'a str),
+    File(&'a str),
+    Parts(Vec<CurlPart<'a>>),
+}
+
+/// A part of a multipart body: a file's path, or text.
+pub struct CurlPart<'a> {
+    pub name: &'a str,
+    pub path: Option<&'a str>,
+    pub text: &'a str,
+    pub filename: Option<&'a str>,
+    pub media_type: Option<&'a str>,
 }
 
 impl CurlLine<'_> {
@@ -25,6 +40,12 @@ impl CurlLine<'_> {
         let mut out = vec!["curl".to_owned(), "-sS".to_owned(), "-i".to_owned()];
         if self.follows {
             out.push("-L".to_owned());
+        }
+        for (flag, value) in self.flags {
+            out.push((*flag).to_owned());
+            if !value.is_empty() {
+                out.push(shell_word(value, redactor));
+            }
         }
         if self.url.contains(['[', ']', '{', '}']) {
             // Or curl takes brackets for a range of addresses.
@@ -38,6 +59,9 @@ impl CurlLine<'_> {
             other => out.push(format!("-X {other}")),
         }
         out.push(quote(self.url, redactor));
+        if let Some(user) = self.user {
+            out.push(format!("-u {}", quote(user, redactor)));
+        }
         for (name, value) in self.headers {
             out.push(format!("-H {}", quote(format!("{name}: {value}").trim_end(), redactor)));
         }
@@ -54,8 +78,28 @@ impl CurlLine<'_> {
                 );
             }
             CurlBody::Raw(text) => out.push(format!("--data-raw {}", quote(text, redactor))),
+            CurlBody::File(path) => out.push(format!("--data-binary {}", quote(&format!("@{path}"), redactor))),
+            CurlBody::Parts(parts) => out.extend(parts.iter().map(|part| part.render(redactor))),
         }
         out.join(" ")
+    }
+}
+
+impl CurlPart<'_> {
+    fn render(&self, redactor: &Redactor) -> String {
+        let more = [("filename", self.filename), ("type", self.media_type)];
+        let more: String = more.iter().filter_map(|(name, v)| v.map(|v| format!(";{name}={v}"))).collect();
+        match self.path {
+            Some(path) => format!("-F {}", quote(&format!("{}=@{path}{more}", self.name), redactor)),
+            // `-F` would read `@` and `<` at the beginning as files, and `;` as an end.
+            None if more.is_empty() => {
+                format!("--form-string {}", quote(&format!("{}={}", self.name, self.text), redactor))
+            }
+            None => {
+                let text = self.text.replace('\\', "\\\\").replace('"', "\\\"");
+                format!("-F {}", quote(&format!("{}=\"{text}\"{more}", self.name), redactor))
+            }
+        }
     }
 }
 
@@ -113,6 +157,8 @@ mod tests {
         let line = CurlLine {
             method: &http::Method::POST,
             url: "http://h/login?a=1&b=2",
+            flags: &[],
+            user: None,
             headers: &[("Accept-Language".to_owned(), "en".to_owned())],
             body: CurlBody::Form(&fields),
             sends_cookies: true,
@@ -128,8 +174,17 @@ mod tests {
     #[test]
     fn methods_are_named_only_where_curl_would_choose_another() {
         let line = |method: http::Method, body| {
-            CurlLine { method: &method, url: "http://h/", headers: &[], body, sends_cookies: false, follows: false }
-                .render(&Redactor::default())
+            CurlLine {
+                method: &method,
+                url: "http://h/",
+                flags: &[],
+                user: None,
+                headers: &[],
+                body,
+                sends_cookies: false,
+                follows: false,
+            }
+            .render(&Redactor::default())
         };
         assert_eq!(line(http::Method::GET, CurlBody::None), "curl -sS -i 'http://h/'");
         assert_eq!(line(http::Method::DELETE, CurlBody::None), "curl -sS -i -X DELETE 'http://h/'");

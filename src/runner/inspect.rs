@@ -153,6 +153,50 @@ pub fn select(page: &str, queries: &[&CssQuery]) -> Result<Vec<Selected>, Unread
     Ok(out)
 }
 
+/// The text of a page as a reader reads it, at most `max` bytes of it. Cheap and safe: tags are cut out, nothing is
+/// parsed.
+pub fn visible_text(page: &str, max: usize) -> String {
+    // What a reader of the page does not read, or reads again in its heading.
+    const UNREAD: [(&str, &str); 5] = [
+        ("<style", "</style"),
+        ("<script", "</script"),
+        ("<title", "</title"),
+        ("<noscript", "</noscript"),
+        ("<!--", "-->"),
+    ];
+    let mut pieces: Vec<&str> = Vec::new();
+    let mut length = 0;
+    let mut rest = page;
+    while length <= max {
+        let Some(start) = rest.find('<') else {
+            pieces.push(rest);
+            break;
+        };
+        pieces.push(&rest[..start]);
+        length += rest[..start].trim().len();
+        rest = &rest[start..];
+        let unread = UNREAD.iter().find(|(open, _)| starts_with_ignoring_case(rest, open));
+        if let Some((_, close)) = unread {
+            rest = find_ignoring_case(rest, close).map_or("", |at| &rest[at..]);
+        }
+        rest = rest.find('>').map_or("", |end| &rest[end + 1..]);
+    }
+    let text = collapse(pieces.iter().flat_map(|piece| [*piece, " "]));
+    let text = ["&amp;", "&lt;", "&gt;", "&quot;", "&#39;", "&#x27;", "&rsquo;", "&nbsp;"]
+        .iter()
+        .zip(["&", "<", ">", "\"", "'", "'", "’", " "])
+        .fold(text, |text, (entity, plain)| if text.contains('&') { text.replace(entity, plain) } else { text });
+    text[..text.floor_char_boundary(max)].to_owned()
+}
+
+fn starts_with_ignoring_case(text: &str, start: &str) -> bool {
+    text.as_bytes().get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes()))
+}
+
+fn find_ignoring_case(text: &str, needle: &str) -> Option<usize> {
+    text.as_bytes().windows(needle.len()).position(|window| window.eq_ignore_ascii_case(needle.as_bytes()))
+}
+
 /// Text as a reader sees it: runs of white space are one space.
 fn collapse<'a>(pieces: impl Iterator<Item = &'a str>) -> String {
     let mut out = String::new();

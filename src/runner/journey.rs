@@ -13,9 +13,12 @@ use crate::clock::{JumpDetector, Stopwatch, Timestamp, now};
 use crate::entropy;
 use crate::journey::functions::Functions;
 use crate::journey::model::{CLEANUP_TIMEOUT, Journey, Plan, Step};
+use crate::journey::network::Network;
 use crate::journey::template::{Bound, NamedSecret, RenderError, Root, Scope};
 use crate::report::{ExchangeReport, Failure, Fault, Outcome, Phases, Reason, RunReport, StepOutcome, StepReport};
 use crate::runner::cookies::Jar;
+use crate::runner::learn::learn_password;
+use crate::runner::oauth::Tokens;
 use crate::runner::resolver::{Resolver, RunResolver};
 use crate::runner::step::{StepEnd, run_step};
 use crate::runner::timing::Marks;
@@ -83,25 +86,28 @@ pub struct Stops {
 pub struct Runner {
     tls: SharedTls,
     resolver: Resolver,
+    tokens: Tokens,
 }
 
 impl Runner {
     pub fn new() -> Result<Self, RootsProblem> {
-        Ok(Self { tls: SharedTls::from_system()?, resolver: Resolver::from_system() })
+        Ok(Self { tls: SharedTls::from_system()?, resolver: Resolver::from_system(), tokens: Tokens::default() })
     }
 
     /// The TLS set-up and the resolver, for other clients of this process.
     pub fn client_parts(&self) -> (rustls::ClientConfig, impl reqwest::dns::Resolve + use<>) {
         let marks = Marks::new();
-        let (tls, _) = self.tls.for_run(&marks);
-        (tls, RunResolver { resolver: self.resolver.clone(), marks })
+        let (tls, _) = self.tls.for_run(&marks, &Network::default());
+        let resolver =
+            RunResolver { resolver: self.resolver.clone(), marks, fixed: Arc::default(), family: None, alias: None };
+        (tls, resolver)
     }
 
     /// Runs `order`. Whatever the target does, and also if this code panics, there is a report.
     pub async fn run(&self, settings: &RunnerSettings, order: &Order, stops: &Stops) -> RunReport {
         let started_at = now();
         let transport = Transport::new(self.tls.clone(), self.resolver.clone(), settings.max_body);
-        let run = AssertUnwindSafe(run(transport, settings, order, stops, started_at));
+        let run = AssertUnwindSafe(run(transport, self.tokens.clone(), settings, order, stops, started_at));
         match run.catch_unwind().await {
             Ok(report) => report,
             Err(_) => errored(settings, order, started_at, Fault::Panic),
@@ -150,6 +156,8 @@ pub struct Run<'a> {
     pub scope: Scope,
     pub redactor: Redactor,
     pub jar: Jar,
+    /// OAuth2 tokens, kept over runs.
+    pub tokens: Tokens,
     /// Origins that the journey's author named: they get request ids, trace headers and shared headers.
     pub trusted: BTreeSet<String>,
     pub base: Option<Url>,
@@ -159,6 +167,7 @@ pub struct Run<'a> {
 
 async fn run(
     transport: Transport,
+    tokens: Tokens,
     settings: &RunnerSettings,
     order: &Order,
     stops: &Stops,
@@ -166,7 +175,10 @@ async fn run(
 ) -> RunReport {
     let (journey, plan) = (&*order.journey, &*order.plan);
     let jump = JumpDetector::start();
-    let session = match transport.session() {
+    let mut start = Start::of(journey, plan, settings, started_at);
+    let prepared = start.prepare();
+    let host = start.base.as_ref().and_then(Url::host_str);
+    let session = match transport.session(&journey.network, start.proxy.as_ref(), host) {
         Ok(session) => session,
         Err(error) => {
             // Building a client from a ready configuration fails only for lack of resources.
@@ -178,16 +190,16 @@ async fn run(
         journey,
         plan,
         session,
-        scope: settings.scope(started_at),
-        redactor: settings.redactor.clone(),
+        scope: start.scope,
+        redactor: start.redactor,
         jar: Jar::default(),
-        trusted: BTreeSet::new(),
-        base: None,
+        tokens,
+        trusted: start.trusted,
+        base: start.base,
         trace_id: entropy::uuid().simple().to_string(),
         started: Stopwatch::start(),
     };
     let limit = Limit { watch: run.started, total: journey.timeout, reason: Reason::RunTimeout };
-    let prepared = run.prepare();
     let (steps, stop) = run.steps(order, prepared, limit, &stops.steps).await;
     let duration = run.started.elapsed();
     let cleanup = run.cleanup(&stops.cleanup).await;
@@ -217,12 +229,30 @@ async fn run(
     }
 }
 
-enum Stop {
-    Failed(Reason),
-    Errored(Fault),
+/// What is known before the first request.
+struct Start<'a> {
+    journey: &'a Journey,
+    plan: &'a Plan,
+    scope: Scope,
+    redactor: Redactor,
+    trusted: BTreeSet<String>,
+    base: Option<Url>,
+    proxy: Option<Url>,
 }
 
-impl Run<'_> {
+impl<'a> Start<'a> {
+    fn of(journey: &'a Journey, plan: &'a Plan, settings: &RunnerSettings, at: Timestamp) -> Self {
+        Self {
+            journey,
+            plan,
+            scope: settings.scope(at),
+            redactor: settings.redactor.clone(),
+            trusted: BTreeSet::new(),
+            base: None,
+            proxy: None,
+        }
+    }
+
     /// Evaluates vars and the base URL, and finds the origins that the author named.
     fn prepare(&mut self) -> Result<(), RenderError> {
         for (name, template) in &self.plan.vars {
@@ -248,6 +278,15 @@ impl Run<'_> {
             self.trusted.insert(url.origin().ascii_serialization());
             self.base = Some(url);
         }
+        if let Some(template) = &self.journey.network.proxy {
+            let text = template.render(&self.scope)?.text;
+            let url = Url::parse(&text).ok().filter(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
+            let Some(url) = url else {
+                return Err(RenderError { missing: None, message: "proxy is not an http or https URL".to_owned() });
+            };
+            learn_password(&mut self.redactor, &url);
+            self.proxy = Some(url);
+        }
         let plan = self.plan;
         for step in plan.all_steps() {
             let prefix = step.target.before_captures(|name| plan.captures(name));
@@ -261,7 +300,14 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
 
+enum Stop {
+    Failed(Reason),
+    Errored(Fault),
+}
+
+impl Run<'_> {
     async fn steps(
         &mut self,
         order: &Order,
@@ -353,6 +399,8 @@ pub fn blank_exchange(method: &str, url: String, request_id: String) -> Exchange
         remote_addr: None,
         connection_reused: false,
         redirects: Vec::new(),
+        polls: 0,
+        retries: Vec::new(),
         body_bytes: 0,
         request_id,
         response_ids: Vec::new(),

@@ -9,14 +9,18 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use url::Url;
 
+use crate::clock::{Timestamp, now};
 use crate::journey::assertion::{Assertion, Condition, CssQuery, Observed, Subject, Wanted, shorten};
 use crate::journey::capture::{Capture, From};
-use crate::journey::model::{JsonTemplate, Step};
+use crate::journey::json_template::JsonTemplate;
+use crate::journey::model::Step;
+use crate::journey::request::{Body, GraphQl};
 use crate::journey::template::{Bound, RenderError};
-use crate::report::{Failure, Reason, StepOutcome};
-use crate::runner::inspect::{SMALL, Selected, Unreadable, json_of, select, text_of};
+use crate::report::{Failure, Fault, Reason, StepOutcome};
+use crate::runner::inspect::{SMALL, Selected, Unreadable, json_of, select, text_of, visible_text};
 use crate::runner::journey::{Run, unrenderable};
 use crate::runner::learn::learn_json;
+use crate::runner::soft;
 use crate::runner::transport::Exchange;
 use crate::secret::is_secret_key;
 
@@ -26,60 +30,89 @@ const MAX_CAPTURE: usize = 8 << 10;
 /// A final response and what led to it.
 pub struct Seen<'a> {
     pub exchange: &'a Exchange,
+    /// What the step asked for, before redirects.
+    pub asked: &'a Url,
     pub url: &'a Url,
     pub redirects: usize,
     pub duration: Duration,
+    pub certificate_expires: Option<Timestamp>,
+}
+
+/// What a response means for its step.
+pub enum Judged {
+    Done(StepOutcome),
+    /// What a poll waits for does not hold yet.
+    NotYet(Failure),
 }
 
 /// Judges a response and binds what is captured from it.
-pub async fn judge(run: &mut Run<'_>, step: &Arc<Step>, seen: Seen<'_>) -> StepOutcome {
+pub async fn judge(run: &mut Run<'_>, step: &Arc<Step>, seen: Seen<'_>) -> Judged {
+    match judge_response(run, step, &seen).await {
+        Ok(None) => Judged::Done(StepOutcome::Passed),
+        Ok(Some(failure)) => Judged::NotYet(failure),
+        Err(outcome) => Judged::Done(outcome),
+    }
+}
+
+/// `Err` ends the step; a failure is what a poll still waits for.
+async fn judge_response(run: &mut Run<'_>, step: &Arc<Step>, seen: &Seen<'_>) -> Result<Option<Failure>, StepOutcome> {
+    let error_pages = step.error_pages.unwrap_or(run.journey.error_pages);
     if step.asserts_status() {
         learn_operands(run, step);
     }
-    if judge_status(run, step, &seen).is_some() {
+    if error_pages && let Some(found) = challenged(run, step, seen) {
+        return Err(found);
+    }
+    if judge_status(run, step, seen).is_some() {
         // Whatever was made all the same is to be cleaned up, and what is secret of it is not to be shown.
         if !step.captures.is_empty()
-            && let Ok(body) = Contents::read(step, &seen).await
+            && let Ok(body) = Contents::read(step, seen).await
         {
             for capture in &step.captures {
-                if let Ok(value) = body.capture(run, capture, &seen) {
+                if let Ok(value) = body.capture(run, capture, seen) {
                     bind(run, capture, value);
                 }
             }
         }
-        learn_body(run, &seen);
+        learn_body(run, seen);
     }
-    if let Some(failure) = judge_status(run, step, &seen) {
-        return StepOutcome::Failed(failure);
+    if let Some(failure) = judge_status(run, step, seen) {
+        return Err(StepOutcome::Failed(failure));
     }
-    let body = match Contents::read(step, &seen).await {
-        Ok(body) => body,
-        Err(outcome) => return outcome,
-    };
-    // Captures and assertions in the order in which they stand in the file.
-    let mut order: Vec<(usize, Work<'_>)> = Vec::with_capacity(step.captures.len() + step.assertions.len());
-    order.extend(step.captures.iter().map(|c| (c.place.span.start, Work::Capture)));
-    order.extend(step.assertions.iter().map(|a| (a.place.span.start, Work::Assert(a))));
+    if error_pages && let Some(failure) = soft_failure(run, step, seen) {
+        return Err(StepOutcome::Failed(failure));
+    }
+    let body = Contents::read(step, seen).await?;
+    if let Some(failure) = graphql_errors(run, step, &body, seen) {
+        return Err(StepOutcome::Failed(failure));
+    }
+    let lacking = lacking(run, step, &body, seen);
     // An assertion may use a capture of its own step, wherever it stands; so captures are bound first and
     // their failures told in file order.
     let mut missing: Vec<(usize, Failure)> = Vec::new();
     for capture in &step.captures {
-        match body.capture(run, capture, &seen) {
+        match body.capture(run, capture, seen) {
             Ok(value) => bind(run, capture, value),
             Err(why) => missing.push((capture.place.span.start, missing_capture(run, capture, &why))),
         }
     }
+    // Captures and assertions in the order in which they stand in the file.
+    let mut order: Vec<(usize, Work<'_>)> = Vec::with_capacity(step.captures.len() + step.assertions.len());
+    order.extend(step.captures.iter().map(|c| (c.place.span.start, Work::Capture)));
+    order.extend(step.assertions.iter().map(|a| (a.place.span.start, Work::Assert(a))));
     learn_operands(run, step);
     order.sort_by_key(|(at, _)| *at);
     for (at, work) in order {
         let failure = match work {
+            // While something is waited for, values to come are not missing.
+            Work::Capture if lacking.is_some() => None,
             Work::Capture => missing.iter().find(|(place, _)| *place == at).map(|(_, failure)| failure.clone()),
-            Work::Assert(assertion) => match judge_assertion(run, assertion, &body, &seen) {
+            Work::Assert(assertion) => match judge_assertion(run, assertion, &body, seen) {
                 Ok(None) => None,
                 Ok(Some(_)) => {
                     // Told again, now that what the body calls a token is known for one.
-                    learn_body(run, &seen);
-                    judge_assertion(run, assertion, &body, &seen).ok().flatten()
+                    learn_body(run, seen);
+                    judge_assertion(run, assertion, &body, seen).ok().flatten()
                 }
                 // An operand without a value: its capture is missing, which is told where that stands.
                 Err(_) if !missing.is_empty() => None,
@@ -87,10 +120,157 @@ pub async fn judge(run: &mut Run<'_>, step: &Arc<Step>, seen: Seen<'_>) -> StepO
             },
         };
         if let Some(failure) = failure {
-            return StepOutcome::Failed(failure);
+            return Err(StepOutcome::Failed(failure));
         }
     }
-    StepOutcome::Passed
+    Ok(lacking)
+}
+
+/// What a poll still waits for.
+fn lacking(run: &mut Run<'_>, step: &Step, body: &Contents, seen: &Seen<'_>) -> Option<Failure> {
+    for assertion in step.until() {
+        let failure = match &assertion.subject {
+            Subject::Status => {
+                let observed = Observed::one(seen.exchange.status);
+                let unmet = assertion.conditions.iter().find_map(|condition| {
+                    let wanted = wanted(condition, run).ok()?;
+                    (!wanted.holds(&observed)).then(|| wanted.to_string())
+                });
+                unmet.map(|wanted| Failure {
+                    reason: Reason::AssertionStatus,
+                    kind: Reason::AssertionStatus.as_str(),
+                    subject: "status".to_owned(),
+                    expected: format!("status {wanted}"),
+                    got: seen.exchange.status.to_string(),
+                    place: assertion.place.show(),
+                })
+            }
+            _ => match judge_assertion(run, assertion, body, seen) {
+                Ok(None) => None,
+                Ok(Some(_)) => {
+                    learn_body(run, seen);
+                    judge_assertion(run, assertion, body, seen).ok().flatten()
+                }
+                Err(error) => Some(unrenderable(step, &run.redactor.redact(&error.message))),
+            },
+        };
+        if failure.is_some() {
+            return failure;
+        }
+    }
+    None
+}
+
+fn page_text(seen: &Seen<'_>) -> String {
+    let body = &seen.exchange.body;
+    text_of(&seen.exchange.headers, &body[..body.len().min(256 << 10)])
+}
+
+/// Whether the step asserts this very answer, so that it is no surprise.
+fn asked_for(run: &Run<'_>, step: &Step, seen: &Seen<'_>) -> bool {
+    !(200..300).contains(&seen.exchange.status) && step.asserts_status() && judge_status(run, step, seen).is_none()
+}
+
+/// The site refuses the monitor: the run says nothing of the target.
+fn challenged(run: &Run<'_>, step: &Step, seen: &Seen<'_>) -> Option<StepOutcome> {
+    let status = seen.exchange.status;
+    let possible = (200..300).contains(&status) || matches!(status, 403 | 405 | 406 | 429 | 503);
+    if !possible || asked_for(run, step, seen) {
+        return None;
+    }
+    let text = page_text(seen);
+    let found = soft::challenge(&page(seen, &text))?;
+    let sign = shorten(&run.redactor.redact(&found.sign), 120);
+    let detail = format!(
+        "the site challenges the monitor ({}: {sign}); allow-list it, by its User-Agent or address",
+        found.kind
+    );
+    Some(StepOutcome::Errored { fault: Fault::Challenged, detail })
+}
+
+fn page<'a>(seen: &'a Seen<'a>, text: &'a str) -> soft::Page<'a> {
+    soft::Page {
+        status: seen.exchange.status,
+        headers: &seen.exchange.headers,
+        text,
+        asked: seen.asked,
+        url: seen.url,
+        redirected: seen.redirects > 0,
+    }
+}
+
+/// A 2xx that is an error, maintenance or login page.
+fn soft_failure(run: &Run<'_>, step: &Step, seen: &Seen<'_>) -> Option<Failure> {
+    if !(200..300).contains(&seen.exchange.status) || step.method == http::Method::HEAD {
+        return None;
+    }
+    let wants_login = step.assertions.iter().any(|a| match &a.subject {
+        Subject::Url => true,
+        Subject::Css(query) => soft::speaks_of_login(&query.text),
+        _ => false,
+    }) || step.captures.iter().any(|c| match &c.from {
+        From::Css(query) => soft::speaks_of_login(&query.text),
+        From::Url => true,
+        _ => false,
+    });
+    let text = page_text(seen);
+    let found = soft::soft_error(&page(seen, &text), wants_login)?;
+    let asserted = |subject: &Subject| match subject {
+        // Who asserts the error field or an empty body expects it.
+        Subject::Json(query) => found.kind == "json_error" && query.text.contains("error"),
+        Subject::Size | Subject::Body => found.kind == "blank_page",
+        _ => false,
+    };
+    if step.assertions.iter().any(|a| asserted(&a.subject)) {
+        return None;
+    }
+    let kind = found.kind;
+    let what = match kind {
+        "maintenance_page" => "a maintenance page",
+        "login_page" => "a login page instead of content",
+        "not_found_page" => "a page that says \"not found\"",
+        "blank_page" => "a blank page",
+        "json_error" => "an error",
+        _ => "an error page",
+    };
+    Some(Failure {
+        reason: Reason::SoftError,
+        kind,
+        subject: "page".to_owned(),
+        expected: "content".to_owned(),
+        got: format!("{} with {what}: {}", seen.exchange.status, shorten(&run.redactor.redact(&found.sign), 200)),
+        place: step.place.show(),
+    })
+}
+
+/// GraphQL tells of errors with 200.
+fn graphql_errors(run: &mut Run<'_>, step: &Step, body: &Contents, seen: &Seen<'_>) -> Option<Failure> {
+    let Body::GraphQl(GraphQl { errors_asserted: false, .. }) = &step.body else { return None };
+    let failure = |got: String| Failure {
+        reason: Reason::AssertionJson,
+        kind: "graphql_errors",
+        subject: "json $.errors".to_owned(),
+        expected: "no GraphQL errors".to_owned(),
+        got,
+        place: step.place.show(),
+    };
+    let json = match body.json() {
+        Ok(json) => json,
+        Err(problem) => return Some(failure(problem.text)),
+    };
+    let errors = json.get("errors").filter(|errors| !errors.is_null())?;
+    if errors.as_array().is_some_and(Vec::is_empty) {
+        return None;
+    }
+    let first = errors.get(0).unwrap_or(errors);
+    let message = first.get("message").and_then(Json::as_str).map_or_else(|| first.to_string(), str::to_owned);
+    let more = errors.as_array().map_or(0, Vec::len).saturating_sub(1);
+    learn_body(run, seen);
+    let mut got = shorten(&run.redactor.redact(&format!("{message:?}")), 200);
+    if more > 0 {
+        got = format!("{got} and {more} more");
+    }
+    Some(failure(got))
 }
 
 /// A response that will be quoted: fields of a JSON body that are named like secrets are.
@@ -103,7 +283,9 @@ fn learn_body(run: &mut Run<'_>, seen: &Seen<'_>) {
 /// What assertions compute from secrets must be known before one of them is shown.
 fn learn_operands(run: &mut Run<'_>, step: &Step) {
     let mut derived = Vec::new();
-    for operand in step.assertions.iter().flat_map(|a| a.conditions.iter().flat_map(Condition::operands)) {
+    for operand in
+        step.assertions.iter().chain(step.until()).flat_map(|a| a.conditions.iter().flat_map(Condition::operands))
+    {
         // One without a value is told where it is judged.
         let _ = operand.render(&run.scope, &mut |rendered| derived.extend(rendered.derived.iter().cloned()));
     }
@@ -127,6 +309,10 @@ fn judge_status(run: &Run<'_>, step: &Step, seen: &Seen<'_>) -> Option<Failure> 
             (failed, assertion.place.show())
         }
         None => {
+            if step.until().iter().any(|a| matches!(a.subject, Subject::Status)) {
+                // What is waited for says which status counts.
+                return None;
+            }
             let fine = 200..300;
             let redirect = 300..400;
             if fine.contains(&status) || (step.redirects == 0 && redirect.contains(&status)) {
@@ -157,34 +343,7 @@ fn first_words(run: &Run<'_>, seen: &Seen<'_>) -> Option<String> {
     let body = &seen.exchange.body;
     // Redacted before anything is cut out of it or off it: half a secret is one too.
     let text = run.redactor.redact(&text_of(&seen.exchange.headers, &body[..body.len().min(64 << 10)]));
-    // Cheap and safe: tags are cut out, nothing is parsed.
-    let mut out = String::new();
-    let mut skip: Option<&str> = None;
-    let mut rest = text.as_str();
-    while let Some(start) = rest.find('<') {
-        if skip.is_none() {
-            out.push_str(&rest[..start]);
-            out.push(' ');
-        }
-        rest = &rest[start..];
-        let lower = rest.get(..8).unwrap_or(rest).to_ascii_lowercase();
-        // What a reader of the page does not read, or reads again in its heading.
-        const UNREAD: [(&str, &str); 3] = [("<style", "</style"), ("<script", "</script"), ("<title", "</title")];
-        if let Some((_, end)) = UNREAD.iter().find(|(start, _)| lower.starts_with(start)) {
-            skip = Some(end);
-        } else if skip.is_some_and(|end| lower.starts_with(end.get(..8).unwrap_or(end))) {
-            skip = None;
-        }
-        match rest.find('>') {
-            Some(end) => rest = &rest[end + 1..],
-            None => rest = "",
-        }
-    }
-    if skip.is_none() {
-        out.push_str(rest);
-    }
-    let words = out.split_whitespace().collect::<Vec<_>>().join(" ");
-    let words: String = words.chars().filter(|c| !c.is_control()).collect();
+    let words: String = visible_text(&text, 1000).chars().filter(|c| !c.is_control()).collect();
     (!words.is_empty()).then(|| format!("{:?}", shorten(&words, 200)))
 }
 
@@ -202,7 +361,7 @@ fn css_queries(step: &Step) -> Vec<&CssQuery> {
         From::Css(query) => Some(query),
         _ => None,
     });
-    let asserted = step.assertions.iter().filter_map(|a| match &a.subject {
+    let asserted = step.assertions.iter().chain(step.until()).filter_map(|a| match &a.subject {
         Subject::Css(query) => Some(query),
         _ => None,
     });
@@ -212,10 +371,12 @@ fn css_queries(step: &Step) -> Vec<&CssQuery> {
 impl Contents {
     async fn read(step: &Arc<Step>, seen: &Seen<'_>) -> Result<Self, StepOutcome> {
         let wants = |test: &dyn Fn(&Subject) -> bool, from: &dyn Fn(&From) -> bool| {
-            step.assertions.iter().any(|a| test(&a.subject)) || step.captures.iter().any(|c| from(&c.from))
+            step.assertions.iter().chain(step.until()).any(|a| test(&a.subject))
+                || step.captures.iter().any(|c| from(&c.from))
         };
         let wants_text = wants(&|s| matches!(s, Subject::Body), &|f| matches!(f, From::Body));
-        let wants_json = wants(&|s| matches!(s, Subject::Json(_)), &|f| matches!(f, From::Json(_)));
+        let wants_json = matches!(&step.body, Body::GraphQl(graphql) if !graphql.errors_asserted)
+            || wants(&|s| matches!(s, Subject::Json(_)), &|f| matches!(f, From::Json(_)));
         let wants_css = wants(&|s| matches!(s, Subject::Css(_)), &|f| matches!(f, From::Css(_)));
         let (headers, body) = (seen.exchange.headers.clone(), seen.exchange.body.clone());
         let small = body.len() <= SMALL;
@@ -298,6 +459,13 @@ impl Contents {
             },
             other => other,
         };
+        let value = match capture.kind {
+            Some(kind) => kind.convert(value.clone()).ok_or_else(|| {
+                let shown = if capture.secret { "a value".to_owned() } else { format!("{value}") };
+                format!("{}, which is not {kind}", shorten(&shown, 80))
+            })?,
+            None => value,
+        };
         let size = crate::journey::template::to_text(&value).len();
         if size > MAX_CAPTURE {
             return Err(format!("{size} bytes, more than the {MAX_CAPTURE} that a capture may have"));
@@ -347,6 +515,10 @@ impl Contents {
             Subject::Url => Observed::one(seen.url.as_str()),
             Subject::Redirects => Observed::one(seen.redirects),
             Subject::Size => Observed::one(seen.exchange.body.len()),
+            Subject::TlsDaysLeft => match seen.certificate_expires {
+                Some(at) => Observed::one(at.since(now()).as_secs() / (24 * 3600)),
+                None => Observed { values: Vec::new(), count: 0, textual: false },
+            },
         })
     }
 }
@@ -444,6 +616,7 @@ fn reason_of(subject: &Subject) -> Reason {
         Subject::Url => Reason::AssertionUrl,
         Subject::Redirects => Reason::AssertionRedirects,
         Subject::Size => Reason::AssertionSize,
+        Subject::TlsDaysLeft => Reason::AssertionTls,
     }
 }
 

@@ -7,7 +7,7 @@ use url::Url;
 
 use crate::journey::template::to_text;
 use crate::runner::journey::Run;
-use crate::secret::is_secret_key;
+use crate::secret::{Redactor, is_secret_key};
 
 /// A field named like a password or token is a secret wherever its value came from.
 pub fn learn_by_key(run: &mut Run<'_>, name: &str, value: &str) -> bool {
@@ -84,14 +84,19 @@ fn learn_pairs(run: &mut Run<'_>, text: &str) -> bool {
 
 /// What an address gives away: its password, and fields of query or fragment that are named like secrets.
 pub fn learn_url(run: &mut Run<'_>, url: &Url) {
+    learn_password(&mut run.redactor, url);
+    learn_pairs(run, url.query().unwrap_or_default());
+    learn_pairs(run, url.fragment().unwrap_or_default());
+}
+
+/// The password of an address, in the forms in which it is sent.
+pub fn learn_password(redactor: &mut Redactor, url: &Url) {
     if let Some(password) = url.password() {
         let (user, plain) = (decoded(url.username()), decoded(password));
         for form in [password, plain.as_str(), STANDARD.encode(format!("{user}:{plain}")).as_str()] {
-            run.redactor.learn("URL_PASSWORD", form);
+            redactor.learn("URL_PASSWORD", form);
         }
     }
-    learn_pairs(run, url.query().unwrap_or_default());
-    learn_pairs(run, url.fragment().unwrap_or_default());
 }
 
 fn decoded(text: &str) -> String {

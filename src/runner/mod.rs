@@ -2,7 +2,9 @@
 //!
 //! ```text
 //!  journey.rs   the run: vars, step loop, deadlines, blocked steps, cleanup   ─► RunReport
-//!  step.rs      one step: render, redirects, captures, assertions             ─► StepReport
+//!  step.rs      one step: pause, credentials, attempts until one counts       ─► StepReport
+//!  prepare.rs   templates ─► what is sent     walk.rs  one attempt with its redirects
+//!  judge.rs     status, error pages (soft.rs, pure), captures, assertions     ─► StepOutcome
 //!  transport.rs one request: send, bounded body, phases                       ─► Exchange | Broken
 //!  classify.rs  an error chain ─► reason and kind, or our own fault (pure)
 //! ```
@@ -17,11 +19,15 @@ mod inspect;
 mod journey;
 mod judge;
 mod learn;
+mod oauth;
+mod prepare;
 mod resolver;
+mod soft;
 mod step;
 mod timing;
 mod tls;
 mod transport;
+mod walk;
 
 pub use curl::shell_word;
 #[cfg(test)]

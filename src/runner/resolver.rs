@@ -4,9 +4,10 @@
 //! hickory tells NXDOMAIN from SERVFAIL from silence, and silence is asked about once more: if the resolver
 //! answers a question about the root, it is alive and the target's name servers are not.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::RecordType;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
+use crate::journey::network::IpFamily;
 use crate::runner::timing::{Mark, Marks};
 
 /// More addresses than this of one family are not tried: the connect timeout is divided among them.
@@ -32,6 +34,8 @@ const SUSPICIOUS: Duration = Duration::from_millis(500);
 pub enum ResolveProblem {
     NoSuchName,
     NoAddress,
+    /// Addresses, but none of the family that the journey asks for.
+    OtherFamily(IpFamily),
     ServFail,
     Refused,
     /// The resolver is alive but got no answer from the target's name servers.
@@ -54,6 +58,9 @@ impl fmt::Display for ResolveError {
         match self.problem {
             ResolveProblem::NoSuchName => write!(f, "the name {name} does not exist (NXDOMAIN)"),
             ResolveProblem::NoAddress => write!(f, "the name {name} has no address"),
+            ResolveProblem::OtherFamily(family) => {
+                write!(f, "the name {name} has no {} address (ip_family)", family.as_str())
+            }
             ResolveProblem::ServFail => write!(f, "the name servers of {name} fail (SERVFAIL)"),
             ResolveProblem::Refused => write!(f, "the resolver refuses to look up {name} (REFUSED)"),
             ResolveProblem::TargetSilent => write!(f, "the name servers of {name} do not answer"),
@@ -192,18 +199,38 @@ async fn root_answers(resolver: &TokioResolver) -> bool {
     }
 }
 
-/// The resolver with the marks of one run.
+/// The resolver with the marks of one run and what its journey says of addresses.
 pub struct RunResolver {
     pub resolver: Resolver,
     pub marks: Marks,
+    pub fixed: Arc<BTreeMap<String, Vec<IpAddr>>>,
+    pub family: Option<IpFamily>,
+    /// A name that stands for another: `tls.server_name` for the URL's host.
+    pub alias: Option<(String, String)>,
 }
 
 impl Resolve for RunResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let (resolver, marks) = (self.resolver.clone(), self.marks.clone());
+        let (resolver, marks, family) = (self.resolver.clone(), self.marks.clone(), self.family);
+        let plain = name.as_str().trim_end_matches('.').to_ascii_lowercase();
+        let (host, plain) = match &self.alias {
+            Some((alias, host)) if *alias == plain => (host.clone(), host.clone()),
+            _ => (name.as_str().to_owned(), plain),
+        };
+        let literal = host.trim_matches(['[', ']']).parse::<IpAddr>().ok().map(|ip| vec![ip]);
+        let fixed = self.fixed.get(&plain).cloned().or(literal);
         Box::pin(async move {
             marks.set(Mark::ResolveStarted);
-            let found = resolver.lookup(name.as_str(), &marks).await?;
+            let mut found: Vec<SocketAddr> = match fixed {
+                Some(ips) => ips.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect(),
+                None => resolver.lookup(&host, &marks).await?,
+            };
+            if let Some(family) = family {
+                found.retain(|address| family.admits(address.ip()));
+                if found.is_empty() {
+                    return Err(ResolveError { name: host, problem: ResolveProblem::OtherFamily(family) }.into());
+                }
+            }
             marks.set(Mark::Resolved);
             let addrs: Addrs = Box::new(found.into_iter());
             Ok(addrs)

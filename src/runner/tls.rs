@@ -12,9 +12,11 @@ use rustls::client::{
 };
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, DigitallySignedStruct, NamedGroup, RootCertStore, SignatureScheme};
 
 use crate::clock::Timestamp;
+use crate::journey::network::{HttpVersion, Network};
 use crate::runner::timing::{Mark, Marks};
 
 /// No TLS target can be verified.
@@ -51,16 +53,41 @@ impl SharedTls {
     }
 
     /// A configuration for one run, and where it notes certificates.
-    pub fn for_run(&self, marks: &Marks) -> (ClientConfig, Certificates) {
+    pub fn for_run(&self, marks: &Marks, network: &Network) -> (ClientConfig, Certificates) {
         let certificates = Certificates::default();
         let mut config = ClientConfig::clone(&self.config);
         config.resumption = Resumption::store(Arc::new(NoTickets(marks.clone())));
+        let own = network.tls.as_deref();
+        let verifier = own.and_then(|tls| trusting(tls.authorities.as_deref()?)).unwrap_or(Arc::clone(&self.verifier));
         config.dangerous().set_certificate_verifier(Arc::new(NotingVerifier {
-            inner: Arc::clone(&self.verifier),
+            inner: verifier,
+            lenient: own.is_some_and(|tls| tls.insecure_skip_verify),
             certificates: certificates.clone(),
         }));
+        if let Some(pair) = own.and_then(|tls| tls.client.as_ref()) {
+            config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(Arc::clone(pair)));
+        }
+        let only = if own.is_some_and(|tls| tls.server_name.is_some()) {
+            Some(HttpVersion::Http11)
+        } else {
+            network.http_version
+        };
+        match only {
+            Some(HttpVersion::Http11) => config.alpn_protocols = vec![b"http/1.1".to_vec()],
+            Some(HttpVersion::Http2) => config.alpn_protocols = vec![b"h2".to_vec()],
+            None => {}
+        }
         (config, certificates)
     }
+}
+
+/// A verifier that trusts these authorities alone; `None` when they cannot be used, which loading would have told.
+fn trusting(authorities: &[CertificateDer<'static>]) -> Option<Arc<dyn ServerCertVerifier>> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(authorities.iter().cloned());
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().ok()?;
+    Some(verifier)
 }
 
 fn built_in(provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, RootsProblem> {
@@ -73,19 +100,33 @@ fn built_in(provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier
 
 /// The earliest end of validity in the last chain seen, by server name.
 #[derive(Debug, Clone, Default)]
-pub struct Certificates(Arc<Mutex<Vec<(String, Timestamp)>>>);
+pub struct Certificates(Arc<Mutex<Seen>>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    expiries: Vec<(String, Timestamp)>,
+    /// What verification found and `insecure_skip_verify` let pass.
+    ignored: Option<String>,
+}
 
 impl Certificates {
     pub fn earliest_expiry(&self, host: &str) -> Option<Timestamp> {
-        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.iter().rev().find(|(name, _)| name == host).map(|(_, at)| *at)
+        self.lock().expiries.iter().rev().find(|(name, _)| name == host).map(|(_, at)| *at)
     }
 
     fn note(&self, name: &ServerName<'_>, chain: impl Iterator<Item = Timestamp>) {
         if let Some(earliest) = chain.min() {
-            let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.push((name.to_str().into_owned(), earliest));
+            self.lock().expiries.push((name.to_str().into_owned(), earliest));
         }
+    }
+
+    /// The problem that was let pass since the last call.
+    pub fn take_ignored(&self) -> Option<String> {
+        self.lock().ignored.take()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -98,7 +139,15 @@ fn not_after(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
 #[derive(Debug)]
 struct NotingVerifier {
     inner: Arc<dyn ServerCertVerifier>,
+    /// `insecure_skip_verify`: problems are noted and let pass.
+    lenient: bool,
     certificates: Certificates,
+}
+
+impl NotingVerifier {
+    fn pass(&self, error: rustls::Error) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if self.lenient { Ok(HandshakeSignatureValid::assertion()) } else { Err(error) }
+    }
 }
 
 impl ServerCertVerifier for NotingVerifier {
@@ -112,7 +161,13 @@ impl ServerCertVerifier for NotingVerifier {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let chain = std::iter::once(end_entity).chain(intermediates).filter_map(not_after);
         self.certificates.note(server_name, chain);
-        self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        match self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            Err(error) if self.lenient => {
+                self.certificates.lock().ignored = Some(error.to_string());
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
     }
 
     fn verify_tls12_signature(
@@ -121,7 +176,8 @@ impl ServerCertVerifier for NotingVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, cert, dss)
+        // A certificate that cannot even be read has no key to check with.
+        self.inner.verify_tls12_signature(message, cert, dss).or_else(|error| self.pass(error))
     }
 
     fn verify_tls13_signature(
@@ -130,7 +186,8 @@ impl ServerCertVerifier for NotingVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, cert, dss)
+        // A certificate that cannot even be read has no key to check with.
+        self.inner.verify_tls13_signature(message, cert, dss).or_else(|error| self.pass(error))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

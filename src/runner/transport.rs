@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use hyper_util::client::legacy::connect::HttpInfo;
 use tokio::time::Instant;
 use tower_layer::Layer;
@@ -18,6 +18,7 @@ use tower_service::Service;
 use url::Url;
 
 use crate::clock::Timestamp;
+use crate::journey::network::{HttpVersion, Network};
 use crate::report::{Phases, Reason};
 use crate::runner::classify::{Blame, Verdict, classify, timed_out};
 use crate::runner::resolver::{Resolver, RunResolver};
@@ -70,6 +71,8 @@ pub struct Facts {
     pub remote_addr: Option<SocketAddr>,
     pub reused: bool,
     pub certificate_expires: Option<Timestamp>,
+    /// What was wrong with a certificate that `insecure_skip_verify` let pass.
+    pub unverified: Option<String>,
 }
 
 /// What every run starts from.
@@ -85,11 +88,31 @@ impl Transport {
         Self { tls, resolver, max_body }
     }
 
-    /// A visitor: own connections, own timings, nothing shared with other runs but the TLS set-up.
-    pub fn session(&self) -> Result<Session, reqwest::Error> {
+    /// A visitor: own connections, own timings, nothing shared with other runs but the TLS set-up. `host` is the base
+    /// URL's, for which `tls.server_name` stands.
+    pub fn session(
+        &self,
+        network: &Network,
+        proxy: Option<&Url>,
+        host: Option<&str>,
+    ) -> Result<Session, reqwest::Error> {
         let marks = Marks::new();
-        let (tls, certificates) = self.tls.for_run(&marks);
-        let client = reqwest::Client::builder()
+        let (tls, certificates) = self.tls.for_run(&marks, network);
+        let server_name = network.tls.as_ref().and_then(|tls| tls.server_name.clone());
+        let alias = server_name.zip(host.map(str::to_ascii_lowercase));
+        let resolver = RunResolver {
+            resolver: self.resolver.clone(),
+            marks: marks.clone(),
+            fixed: Arc::clone(&network.resolve),
+            family: network.ip_family,
+            alias: alias.clone(),
+        };
+        let mut builder = reqwest::Client::builder();
+        if network.http_version == Some(HttpVersion::Http2) {
+            // With TLS it is agreed on; without, sent as known to be understood.
+            builder = builder.http2_prior_knowledge();
+        }
+        let client = builder
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             // A monitor must not change its way because HTTPS_PROXY is set.
@@ -102,12 +125,16 @@ impl Transport {
             .http1_max_headers(MAX_HEADERS)
             .http2_max_header_list_size(64 << 10)
             .tcp_nodelay(true)
-            .dns_resolver(Arc::new(RunResolver { resolver: self.resolver.clone(), marks: marks.clone() }))
+            .dns_resolver(Arc::new(resolver))
             .connector_layer(MarkConnect(marks.clone()))
-            .tls_backend_preconfigured(tls)
-            .build()?;
+            .tls_backend_preconfigured(tls);
+        let client = match proxy {
+            Some(proxy) => client.proxy(reqwest::Proxy::all(proxy.clone())?),
+            None => client,
+        };
         Ok(Session {
-            client,
+            client: client.build()?,
+            alias,
             marks,
             certificates,
             max_body: self.max_body,
@@ -121,6 +148,8 @@ impl Transport {
 /// The connections of one run.
 pub struct Session {
     client: reqwest::Client,
+    /// `tls.server_name`, and the host that it stands for.
+    alias: Option<(String, String)>,
     marks: Marks,
     certificates: Certificates,
     max_body: u64,
@@ -137,7 +166,18 @@ impl Session {
     pub async fn send(&mut self, request: Request, deadline: Instant) -> Result<Exchange, Box<Broken>> {
         self.marks.restart();
         // Certificates are of https alone, and rustls names IPv6 addresses without brackets.
+        let mut request = request;
         let secure = request.url.scheme() == "https";
+        if let Some((alias, host)) = &self.alias
+            && secure
+            && request.url.host_str().is_some_and(|h| h.eq_ignore_ascii_case(host))
+        {
+            // TLS asks for and verifies the URL's host; who is asked for by HTTP stays the same.
+            if let Ok(value) = HeaderValue::from_str(request.url.authority().rsplit('@').next().unwrap_or_default()) {
+                request.headers.insert(http::header::HOST, value);
+            }
+            let _ = request.url.set_host(Some(alias));
+        }
         let host = request.url.host_str().filter(|_| secure).unwrap_or_default().trim_matches(['[', ']']).to_owned();
         self.kept = self.hosts.contains(&request.origin);
         let origin = request.origin;
@@ -183,6 +223,7 @@ impl Session {
             remote_addr,
             reused,
             certificate_expires: self.certificates.earliest_expiry(&host),
+            unverified: self.certificates.take_ignored(),
         };
         Ok(Exchange { status, version, headers, body, body_problem, facts })
     }
@@ -231,6 +272,7 @@ impl Session {
             remote_addr: None,
             reused,
             certificate_expires: self.certificates.earliest_expiry(host),
+            unverified: None,
         };
         Box::new(Broken { verdict, facts })
     }

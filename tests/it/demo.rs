@@ -59,7 +59,7 @@ async fn each_fault_fails_what_it_should_for_the_right_reason() {
         ("{\"database_down\": true}", "search", "failed: http_5xx"),
         ("{\"overload\": true}", "login", "failed: http_5xx"),
         ("{\"connection_reset\": true}", "login", "failed: connect_reset"),
-        ("{\"error_page_200\": true}", "login", "failed: assertion_css"),
+        ("{\"error_page_200\": true}", "login", "failed: soft_error"),
         ("{\"sessions_lost\": true}", "login", "failed: http_4xx"),
         ("{\"slow_ms\": 2100}", "search", "failed: assertion_latency"),
         ("{\"one_in\": 1}", "login", "failed: http_5xx"),

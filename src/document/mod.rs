@@ -1,8 +1,9 @@
 //! Reading a spanned TOML document against field tables.
 //!
-//! One [`Field`] stands for one key: its name, what it takes and what it is for are written once and used
-//! by the parser, by the hints and by the schema. A [`TableReader`] takes keys out of a table; it has told of
-//! every unknown key before the first one is read.
+//! A [`TableReader`] takes keys out of a table; it has told of every unknown key before the first one is read.
+
+mod field;
+pub mod schema;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,38 +16,11 @@ use crate::diag::{Diagnostic, Findings, Place, SourceFile, Span};
 use crate::ids::{ID_RULE, is_id, nearest};
 use crate::quantity::{DURATION_RULE, SIZE_RULE, parse_duration, parse_size};
 
+pub(crate) use field::fields;
+pub use field::{Field, Shape, TableKind};
+
 /// A value with its place.
 pub type Node<'i> = Spanned<DeValue<'i>>;
-
-/// A key that a table may hold.
-#[derive(Debug)]
-pub struct Field {
-    pub name: &'static str,
-    /// Fits after "expected".
-    pub expects: &'static str,
-    /// Part of the language, but not of this version: using it is an error that says so, never ignored.
-    pub planned: bool,
-}
-
-impl Field {
-    pub const fn new(name: &'static str, expects: &'static str) -> Self {
-        Self { name, expects, planned: false }
-    }
-
-    pub const fn planned(name: &'static str) -> Self {
-        Self { name, expects: "", planned: true }
-    }
-}
-
-/// A kind of table and its keys.
-#[derive(Debug)]
-pub struct TableKind {
-    /// With its article: "a step".
-    pub what: &'static str,
-    pub fields: &'static [&'static Field],
-    /// What to say of a key that belongs elsewhere.
-    pub misplaced: fn(&str) -> Option<String>,
-}
 
 /// A file being read, and where its findings go.
 #[derive(Clone, Debug)]
@@ -326,6 +300,25 @@ impl<'f, 'i, 't> TableReader<'f, 'i, 't> {
         None
     }
 
+    /// One of a closed set of words.
+    pub fn word<T: Copy>(&self, field: &'static Field, words: &[(&'static str, T)]) -> Option<T> {
+        let text = self.text(field)?;
+        let found = words.iter().find(|(name, _)| *name == text.value).map(|(_, value)| *value);
+        if found.is_none() {
+            let near = nearest(&text.value, words.iter().map(|(name, _)| *name));
+            self.source.push(
+                self.source
+                    .error(
+                        text.span,
+                        format!("there is no {} `{}`", field.name, text.value),
+                        format!("expected {}", field.expects),
+                    )
+                    .help_if(near.map(|n| format!("did you mean \"{n}\"?"))),
+            );
+        }
+        found
+    }
+
     /// A list of strings; a single string counts as a list of one.
     pub fn texts(&self, field: &'static Field) -> Option<Vec<Text>> {
         let node = self.get(field)?;
@@ -426,33 +419,14 @@ fn suggest_id(text: &str) -> Option<String> {
     is_id(tidy).then(|| format!("for example `{tidy}`; the readable name belongs in `title`"))
 }
 
-/// Declares the keys of a table once: a constant per key, and the table of all of them.
-macro_rules! fields {
-    ($(#[$doc:meta])* $module:ident, $what:literal { $($konst:ident: $name:literal, $expects:literal;)* } planned { $($planned:literal),* } $(misplaced $hint:path)?) => {
-        $(#[$doc])*
-        pub mod $module {
-            use $crate::document::{Field, TableKind};
-            $(pub static $konst: Field = Field::new($name, $expects);)*
-            pub static TABLE: TableKind = TableKind {
-                what: $what,
-                fields: &[$(&$konst,)* $(&Field::planned($planned),)*],
-                misplaced: {
-                    #[allow(unused_variables, reason = "replaced where a table has hints")]
-                    let hint: fn(&str) -> Option<String> = |_| None;
-                    $(let hint: fn(&str) -> Option<String> = $hint;)?
-                    hint
-                },
-            };
-        }
-    };
-}
-pub(crate) use fields;
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fields!(thing, "a thing" { NAME: "name", "a string"; WAIT: "wait", "a duration"; } planned { "later" });
+    fields!(thing, "a thing" {
+        NAME: "name", "a string", Text, "What it is called.";
+        WAIT: "wait", "a duration", Duration, "How long.", default "'1s'";
+    } planned { "later" });
 
     fn findings(text: &str, read: impl Fn(&TableReader<'_, '_, '_>)) -> Vec<String> {
         let findings = Findings::default();
