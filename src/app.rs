@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::{Beat, Timestamp, now};
 use crate::config::Config;
+use crate::config::plan::summaries;
 use crate::ids::JourneyKey;
 use crate::journey::{Journey, Plan};
 use crate::metrics::{Metrics, StoreOp};
@@ -27,7 +28,7 @@ use crate::runner::{Order, Runner, RunnerSettings, Stops};
 use crate::schedule::agenda::{Agenda, Item};
 use crate::schedule::driver::{Command, Hands, drive};
 use crate::store::{Keep, Restored, Store};
-use crate::web::{Health, Shared, listener, router};
+use crate::web::{Health, Shared, Writes, listener, router};
 
 /// For the last commits and messages.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -38,6 +39,7 @@ const RETENTION_EVERY: Duration = Duration::from_secs(10);
 struct Current {
     settings: RunnerSettings,
     keep: Keep,
+    config: Config,
     plans: HashMap<JourneyKey, (Arc<Journey>, Arc<Plan>)>,
 }
 
@@ -46,7 +48,12 @@ impl Current {
         let plans = config.journeys.iter().flat_map(|journey| {
             journey.plans.iter().map(|plan| (plan.key.clone(), (Arc::clone(journey), Arc::clone(plan))))
         });
-        Self { settings: config.runner.clone(), keep: config.store.keep, plans: plans.collect() }
+        Self {
+            settings: config.runner.clone(),
+            keep: config.store.keep,
+            config: config.clone(),
+            plans: plans.collect(),
+        }
     }
 }
 
@@ -96,6 +103,7 @@ pub struct AppParts {
     pub store: (Store, Restored),
     pub sender: Sender,
     pub watcher: Option<mpsc::Sender<Input>>,
+    pub writes: Option<Writes>,
 }
 
 fn judge_settings(config: &Config) -> JudgeSettings {
@@ -110,7 +118,7 @@ fn judge_settings(config: &Config) -> JudgeSettings {
 impl App {
     /// Starts everything.
     pub async fn start(config: &Config, parts: AppParts) -> Self {
-        let AppParts { runner, listener, store: (store, restored), sender, watcher } = parts;
+        let AppParts { runner, listener, store: (store, restored), sender, watcher, writes } = parts;
         crate::secret::install_for_sinks(config.runner.redactor.clone());
         let metrics = Metrics::new(config.metrics);
         metrics.configure(&config.journeys, &config.runner.location, config.metrics, now());
@@ -152,7 +160,13 @@ impl App {
         let stop_server = CancellationToken::new();
         let silence = beats.clone();
         let silence = Arc::new(move || silence.without_store());
-        let shared = Shared { metrics: metrics.clone(), health: Arc::clone(&health), incidents, silence };
+        let in_force = Arc::clone(&current);
+        let journeys = Arc::new(move || {
+            let current = Arc::clone(&in_force.read().unwrap_or_else(PoisonError::into_inner));
+            serde_json::to_value(summaries(&current.config)).unwrap_or_default()
+        });
+        let shared =
+            Shared { metrics: metrics.clone(), health: Arc::clone(&health), incidents, silence, journeys, writes };
         let server = tokio::spawn(listener::serve(listener, router(shared), stop_server.clone()));
 
         let app = Self {
@@ -208,10 +222,13 @@ impl App {
             tracing::error!("the pipeline is gone; nothing is judged. This is a bug, please report it.");
         }
         self.schedule(config, BTreeMap::new()).await;
+        self.health.reloaded(None);
     }
 
-    pub fn reload_failed(&self) {
+    /// The old configuration goes on; `problem` is one line for `/-/ready`.
+    pub fn reload_failed(&self, problem: &str) {
         self.metrics.reload_failed();
+        self.health.reloaded(Some(problem));
     }
 
     /// Ends everything: steps at once, cleanup within `cleanup`.
@@ -295,7 +312,7 @@ impl Hands for AppHands {
         self.runs.spawn(async move {
             // Gone when a reload came between the decision and here.
             if let Some((journey, plan)) = current.plans.get(&key).cloned() {
-                let order = Order { journey, plan, scheduled_at, until: None };
+                let order = Order::scheduled(journey, plan, scheduled_at);
                 let report = runner.run(&current.settings, &order, &stops).await;
                 let _ = reports.send(Input::Report(Arc::new(report))).await;
             }

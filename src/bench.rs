@@ -71,7 +71,7 @@ pub async fn closed_loop(path: &Path, runs: u64) -> Result<Loop, String> {
             before = process_cpu_time();
             out.steps.clear();
         }
-        let order = Order { journey: Arc::clone(journey), plan: Arc::clone(plan), scheduled_at: now(), until: None };
+        let order = Order::scheduled(Arc::clone(journey), Arc::clone(plan), now());
         let report = runner.run(&config.runner, &order, &stops).await;
         out.failed += u64::from(report.outcome != Outcome::Passed);
         out.steps.extend(report.steps.iter().filter_map(|s| s.exchange.as_ref()).map(|e| e.duration));
@@ -91,7 +91,7 @@ pub async fn commits(path: &Path, batches: usize, size: usize) -> Result<Duratio
     let runner = Runner::new().map_err(|error| error.to_string())?;
     let journey = config.journeys.first().ok_or("no journey")?;
     let plan = journey.plans.first().ok_or("no plan")?;
-    let order = Order { journey: Arc::clone(journey), plan: Arc::clone(plan), scheduled_at: now(), until: None };
+    let order = Order::scheduled(Arc::clone(journey), Arc::clone(plan), now());
     let report = runner.run(&config.runner, &order, &Stops::default()).await;
     let last = crate::report::LastResult::default().after(&report);
     let row = Write::Run(Box::new(crate::pipeline::judge::row_of(&report, last, None)));

@@ -5,18 +5,25 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
 /// A configuration file's name, as the user knows it, and its text.
-#[derive(Debug)]
 pub struct SourceFile {
     pub name: String,
     pub text: String,
     /// The text as it may be shown, once something in it turned out to be a secret.
     shown: RwLock<Option<String>>,
+}
+
+/// Not the text: it may hold what must not be shown.
+impl fmt::Debug for SourceFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
 }
 
 impl PartialEq for SourceFile {
@@ -63,10 +70,17 @@ impl SourceFile {
 pub type Span = Range<usize>;
 
 /// A place in a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Place {
     pub file: Arc<SourceFile>,
     pub span: Span,
+}
+
+/// Without line and column: what is the same elsewhere in its file is the same.
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file.name)
+    }
 }
 
 impl Place {

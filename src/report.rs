@@ -20,6 +20,7 @@ pub struct RunReport {
     pub scheduled_at: Timestamp,
     pub started_at: Timestamp,
     /// From the first step's start to the last step's end, cleanup apart.
+    #[serde(rename = "duration_seconds", serialize_with = "seconds")]
     pub duration: Duration,
     pub outcome: Outcome,
     /// Passed, but slower than the latency objective.
@@ -75,6 +76,10 @@ impl RunReport {
     pub fn culprit(&self) -> Option<&StepReport> {
         self.steps.iter().find(|s| matches!(s.outcome, StepOutcome::Failed(_) | StepOutcome::Errored { .. }))
     }
+}
+
+fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
 }
 
 /// How a run ended.
@@ -196,9 +201,12 @@ pub struct ExchangeReport {
     pub method: String,
     /// Redacted; the last one requested.
     pub url: String,
+    #[serde(rename = "started_after_seconds", serialize_with = "seconds")]
     pub started_after: Duration,
+    #[serde(rename = "duration_seconds", serialize_with = "seconds")]
     pub duration: Duration,
     /// Summed over redirects.
+    #[serde(rename = "phases_seconds")]
     pub phases: Phases,
     /// Final response; `None` when there was none.
     pub status: Option<u16>,
@@ -230,6 +238,7 @@ pub struct Retried {
     pub reason: Reason,
     pub got: String,
     /// From the step's start.
+    #[serde(rename = "after_seconds", serialize_with = "seconds")]
     pub after: Duration,
 }
 
@@ -243,10 +252,15 @@ pub struct Hop {
 /// head, `transfer` from there to the end of the body.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Phases {
+    #[serde(serialize_with = "seconds")]
     pub resolve: Duration,
+    #[serde(serialize_with = "seconds")]
     pub connect: Duration,
+    #[serde(serialize_with = "seconds")]
     pub tls: Duration,
+    #[serde(serialize_with = "seconds")]
     pub processing: Duration,
+    #[serde(serialize_with = "seconds")]
     pub transfer: Duration,
 }
 

@@ -1,12 +1,25 @@
-//! `journeyd check`.
+//! `journeyd check`: every mistake at once; with `--plan`, what a reload would do.
 
-use crate::cli::{CheckArgs, Exit, NO_CONFIG, disk_request, own_fault, print, say, tell, tell_load_error};
-use crate::clock::now;
-use crate::config::{self, is_path, load};
-use crate::diag::Gravity;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use crate::cli::{
+    CheckArgs, CheckFormat, Exit, NO_CONFIG, add_env_file, disk_request, own_fault, print, say, tell, tell_load_error,
+};
+use crate::clock::{Timestamp, now};
+use crate::config::plan::{Plan, Summary, compare, summaries};
+use crate::config::{self, Config, is_path, load};
+use crate::diag::{Diagnostic, Gravity};
 use crate::journey::link::next_runs;
 
-pub fn check(args: &CheckArgs) -> Exit {
+/// Runs that `--plan` foretells for each journey.
+const FORETOLD: usize = 5;
+/// A daemon on the same machine answers in milliseconds.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub async fn check(args: CheckArgs) -> Exit {
     let config = config::find(args.config.config.as_deref());
     if config.is_none() && (args.journeys.is_empty() || args.journeys.iter().any(|j| !is_path(j))) {
         say(&format!("error: {NO_CONFIG}"));
@@ -14,30 +27,33 @@ pub fn check(args: &CheckArgs) -> Exit {
     }
     let mut request = disk_request(config, Gravity::Warning);
     request.select = (!args.journeys.is_empty()).then(|| args.journeys.clone());
+    if let Err(message) = add_env_file(&mut request, args.env_file.as_deref()) {
+        say(&format!("error: {message}"));
+        return Exit::Usage;
+    }
     let loaded = match load(&request) {
         Ok(loaded) => loaded,
         Err(error) => return tell_load_error(&error),
     };
-    tell(&loaded.findings);
-    let Some(config) = loaded.config else { return Exit::Usage };
+    let human = args.format == CheckFormat::Human;
+    if human {
+        tell(&loaded.findings);
+    }
     let at = now();
-    let mut out = String::new();
-    for journey in &config.journeys {
-        for plan in &journey.plans {
-            let next = match next_runs(journey, plan, at, 1).first() {
-                Some(next) if journey.enabled => format!("next run {next}"),
-                Some(_) => "disabled".to_owned(),
-                None => "never runs".to_owned(),
-            };
-            let steps = if plan.steps.len() == 1 { "step " } else { "steps" };
-            out.push_str(&format!("ok  {:<32} {:>2} {steps}  {next}\n", plan.key.to_string(), plan.steps.len()));
-        }
-    }
-    if config.journeys.is_empty() {
-        out.push_str("ok, but there are no journeys\n");
-    }
-    if let Err(error) = print(&out) {
+    let plan = match (&loaded.config, args.plan) {
+        (Some(config), true) => Some(plan(&args, config).await),
+        _ => None,
+    };
+    let text = if human {
+        loaded.config.as_ref().map_or_else(String::new, |config| human_text(config, plan.as_ref(), at))
+    } else {
+        format!("{:#}\n", json_text(&loaded.findings, loaded.config.as_ref(), plan.as_ref(), at))
+    };
+    if let Err(error) = print(&text) {
         return own_fault(&format!("cannot write the result: {error}"));
+    }
+    if loaded.config.is_none() {
+        return Exit::Usage;
     }
     let warnings = loaded.findings.iter().any(|d| d.gravity == Gravity::Warning);
     if warnings && args.deny_warnings {
@@ -45,4 +61,155 @@ pub fn check(args: &CheckArgs) -> Exit {
         return Exit::Usage;
     }
     Exit::Fine
+}
+
+/// A plan, and why it compares with nothing if so.
+struct Planned {
+    plan: Plan,
+    against: String,
+}
+
+async fn plan(args: &CheckArgs, config: &Config) -> Planned {
+    let url = args.url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
+    let after = summaries(config);
+    match in_force(&url).await {
+        Ok(before) => Planned { plan: compare(&before, &after), against: format!("the daemon at {url}") },
+        Err(why) => Planned {
+            plan: compare(&[], &after),
+            against: format!("nothing: no daemon could be asked at {url} ({why}; --url names another)"),
+        },
+    }
+}
+
+/// The journeys that a running daemon has in force.
+async fn in_force(url: &str) -> Result<Vec<Summary>, String> {
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        journeys: Vec<Summary>,
+    }
+    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().map_err(|e| e.to_string())?;
+    let asked = client.get(format!("{}/api/v1/journeys", url.trim_end_matches('/'))).send().await;
+    let response =
+        asked.map_err(
+            |error| {
+                if error.is_connect() { "no connection".to_owned() } else { error.without_url().to_string() }
+            },
+        )?;
+    if !response.status().is_success() {
+        return Err(format!("it answers {}", response.status()));
+    }
+    let text = response.bytes().await.map_err(|e| e.without_url().to_string())?;
+    serde_json::from_slice::<Answer>(&text).map(|a| a.journeys).map_err(|_| "it is another program".to_owned())
+}
+
+fn human_text(config: &Config, planned: Option<&Planned>, at: Timestamp) -> String {
+    let mut out = String::new();
+    let foretold = if planned.is_some() { FORETOLD } else { 1 };
+    for journey in &config.journeys {
+        for plan in &journey.plans {
+            let next: Vec<String> = next_runs(journey, plan, at, foretold).iter().map(ToString::to_string).collect();
+            let steps = if plan.steps.len() == 1 { "step " } else { "steps" };
+            let when = match &next[..] {
+                _ if !journey.enabled => "disabled".to_owned(),
+                [] => "never runs".to_owned(),
+                [first, ..] => format!("next run {first}"),
+            };
+            let _ = writeln!(out, "ok  {:<32} {:>2} {steps}  {when}", plan.key.to_string(), plan.steps.len());
+            if journey.enabled {
+                for later in next.iter().skip(1) {
+                    let _ = writeln!(out, "{:<54}{later}", "");
+                }
+            }
+        }
+    }
+    if config.journeys.is_empty() {
+        out.push_str("ok, but there are no journeys\n");
+    }
+    if let Some(Planned { plan, against }) = planned {
+        let _ = writeln!(out, "\nA reload, compared with {against}:");
+        for id in &plan.added {
+            let _ = writeln!(out, "  + {id}");
+        }
+        for (id, differences) in &plan.changed {
+            let _ = writeln!(out, "  ~ {id}: {}", differences.join("; "));
+        }
+        for id in &plan.removed {
+            let _ = writeln!(out, "  - {id}");
+        }
+        let (before, after) = (plan.series_before, plan.series_after);
+        let _ = writeln!(
+            out,
+            "  {} added, {} changed, {} removed, {} unchanged; series {after}, was {before}",
+            plan.added.len(),
+            plan.changed.len(),
+            plan.removed.len(),
+            plan.unchanged
+        );
+    }
+    out
+}
+
+fn json_text(findings: &[Diagnostic], config: Option<&Config>, planned: Option<&Planned>, at: Timestamp) -> Json {
+    let count = |gravity| findings.iter().filter(|d| d.gravity == gravity).count();
+    let journeys: Vec<Json> = config
+        .iter()
+        .flat_map(|config| &config.journeys)
+        .flat_map(|journey| {
+            journey.plans.iter().map(move |plan| {
+                let next: Vec<String> = match journey.enabled {
+                    true => next_runs(journey, plan, at, FORETOLD).iter().map(ToString::to_string).collect(),
+                    false => Vec::new(),
+                };
+                json!({
+                    "journey": journey.id.as_str(),
+                    "variant": plan.key.variant_label(),
+                    "file": journey.file,
+                    "enabled": journey.enabled,
+                    "steps": plan.steps.len(),
+                    "next_runs": next,
+                })
+            })
+        })
+        .collect();
+    let mut out = json!({
+        "schema": 1,
+        "errors": count(Gravity::Error),
+        "warnings": count(Gravity::Warning),
+        "findings": findings.iter().map(finding).collect::<Vec<_>>(),
+        "journeys": journeys,
+    });
+    if let (Some(Planned { plan, against }), Some(map)) = (planned, out.as_object_mut()) {
+        let changed: Vec<Json> =
+            plan.changed.iter().map(|(id, what)| json!({ "journey": id, "differences": what })).collect();
+        map.insert(
+            "plan".to_owned(),
+            json!({
+                "against": against,
+                "added": plan.added,
+                "changed": changed,
+                "removed": plan.removed,
+                "unchanged": plan.unchanged,
+                "series_before": plan.series_before,
+                "series_after": plan.series_after,
+            }),
+        );
+    }
+    out
+}
+
+fn finding(diagnostic: &Diagnostic) -> Json {
+    let file = &diagnostic.place.file;
+    let (line, column) = file.line_column(diagnostic.place.span.start);
+    let (end_line, end_column) = file.line_column(diagnostic.place.span.end);
+    json!({
+        "severity": if diagnostic.gravity == Gravity::Error { "error" } else { "warning" },
+        "file": file.name,
+        "line": line,
+        "column": column,
+        "end_line": end_line,
+        "end_column": end_column,
+        "message": diagnostic.message,
+        "label": diagnostic.label,
+        "help": diagnostic.help,
+    })
 }

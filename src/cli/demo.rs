@@ -64,7 +64,7 @@ pub async fn demo(args: DemoArgs) -> Exit {
         Err(error) => return own_fault(&format!("cannot listen: {error}")),
     };
     let request = Request {
-        files: &Files::Embedded(SHIPPED),
+        files: Files::Embedded(SHIPPED),
         // The demo is the same everywhere: only the shop's address is set.
         env: BTreeMap::from([("SHOP_URL".to_owned(), format!("http://{shop_addr}"))]),
         config: Some(PathBuf::from("config/journeyd.toml")),
@@ -99,7 +99,8 @@ pub async fn demo(args: DemoArgs) -> Exit {
         Ok(parts) => parts,
         Err(error) => return own_fault(&error),
     };
-    let app = App::start(&config, AppParts { runner, listener, store, sender, watcher: Some(events) }).await;
+    let app =
+        App::start(&config, AppParts { runner, listener, store, sender, watcher: Some(events), writes: None }).await;
     let links = Links { shop: format!("http://{shop_addr}"), daemon: format!("http://{metrics_addr}") };
     let mut board = Board::new(links, &config.journeys);
     let mut watching = board.open();

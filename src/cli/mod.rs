@@ -3,6 +3,8 @@
 mod board;
 mod check;
 mod demo;
+mod editor;
+mod import;
 mod notify;
 mod run;
 mod serve;
@@ -12,7 +14,7 @@ mod waterfall;
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -51,11 +53,62 @@ enum Command {
     Check(CheckArgs),
     /// Runs journeys once, now, and shows what happened.
     Run(RunArgs),
+    /// Writes a journey from what a browser recorded.
+    Import {
+        #[command(subcommand)]
+        command: ImportCommand,
+    },
+    /// Prints the JSON schema of a file, for editors.
+    Schema {
+        /// Which file.
+        #[arg(value_enum)]
+        file: SchemaFile,
+    },
+    /// Prints a completion script for a shell.
+    Completions {
+        /// Which shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Writes manual pages, one for each command.
+    Man {
+        /// The folder to write them to.
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+    },
     /// Receivers of messages.
     Notify {
         #[command(subcommand)]
         command: NotifyCommand,
     },
+}
+
+#[derive(Subcommand)]
+enum ImportCommand {
+    /// From a recording of the network panel ("Save all as HAR"), of Chrome, Firefox or another browser.
+    Har(ImportArgs),
+    /// From "Copy as cURL" (bash): a file, or - for stdin.
+    Curl(ImportArgs),
+}
+
+#[derive(Args)]
+struct ImportArgs {
+    /// The recording; - for stdin.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Writes here instead of to stdout.
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Keeps requests to this host only [default: that of the first page].
+    #[arg(long, value_name = "HOST")]
+    host: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum SchemaFile {
+    Journey,
+    Fragment,
+    Config,
 }
 
 #[derive(Subcommand)]
@@ -100,6 +153,9 @@ struct ServeArgs {
     /// Tries everything without traces: the store is temporary, messages go to the log instead of their receivers.
     #[arg(long)]
     dry_run: bool,
+    /// Reloads when a file of the configuration changes, looked at every 10 s.
+    #[arg(long)]
+    watch: bool,
 }
 
 #[derive(Args)]
@@ -112,6 +168,25 @@ struct CheckArgs {
     /// Warnings count as errors.
     #[arg(long)]
     deny_warnings: bool,
+    /// Shows what a reload of the running daemon would add, change and remove, and the next five runs of each journey.
+    #[arg(long)]
+    plan: bool,
+    /// How findings and the plan are written.
+    #[arg(long, value_enum, default_value = "human")]
+    format: CheckFormat,
+    /// The daemon to compare with [default: http:// and server.listen].
+    #[arg(long, value_name = "URL", env = "JOURNEYD_URL")]
+    url: Option<String>,
+    /// Environment variables from a file of NAME=value lines; those that are set already win.
+    #[arg(long, value_name = "FILE")]
+    env_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum CheckFormat {
+    Human,
+    /// One JSON document on stdout.
+    Json,
 }
 
 #[derive(Args)]
@@ -133,6 +208,38 @@ struct RunArgs {
     /// Sets a var of the journey.
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_var)]
     var: Vec<(String, String)>,
+    /// Environment variables from a file of NAME=value lines; those that are set already win.
+    #[arg(long, value_name = "FILE")]
+    env_file: Option<PathBuf>,
+    /// Runs again whenever a file that it uses is saved.
+    #[arg(long)]
+    watch: bool,
+    /// Shows every request and response, secrets masked.
+    #[arg(long, short)]
+    verbose: bool,
+    /// How results are written to stdout.
+    #[arg(long, value_enum, default_value = "human")]
+    output: OutputFormat,
+    /// Runs each this often and sums up.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    repeat: u32,
+    /// Runs this many at once.
+    #[arg(long, value_name = "M", default_value = "1", value_parser = parse_concurrency)]
+    concurrency: usize,
+}
+
+fn parse_concurrency(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| (1..=1000).contains(n)).ok_or_else(|| "expected a number from 1 to 1000".to_owned())
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum OutputFormat {
+    /// A waterfall per run.
+    Human,
+    /// One JSON document.
+    Json,
+    /// JUnit XML, for CI servers.
+    Junit,
 }
 
 fn parse_var(text: &str) -> Result<(String, String), String> {
@@ -156,18 +263,23 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let quiet = match cli.command {
         Command::Demo(_) => LogLevel::Error,
-        Command::Run(_) | Command::Notify { .. } => LogLevel::Warn,
         Command::Serve(_) | Command::Check(_) => LogLevel::Info,
+        _ => LogLevel::Warn,
     };
     #[cfg(debug_assertions)]
     crate::failpoint::arm(&environment());
     crate::telemetry::init(cli.log_level.unwrap_or(quiet), cli.log_format);
     let exit = match cli.command {
-        Command::Check(args) => check::check(&args),
+        Command::Check(args) => in_runtime(check::check(args)),
         Command::Demo(args) => in_runtime(demo::demo(args)),
         Command::Serve(args) => in_runtime(serve::serve(args)),
         Command::Run(args) => in_runtime(run::run(args)),
         Command::Notify { command: NotifyCommand::Test(args) } => in_runtime(notify::test(args)),
+        Command::Import { command: ImportCommand::Har(args) } => import::har(&args),
+        Command::Import { command: ImportCommand::Curl(args) } => import::curl(&args),
+        Command::Schema { file } => editor::schema(file),
+        Command::Completions { shell } => editor::completions(shell),
+        Command::Man { folder } => editor::man(&folder),
     };
     ExitCode::from(exit as u8)
 }
@@ -229,9 +341,9 @@ fn tell_load_error(error: &LoadError) -> Exit {
 }
 
 /// A request for files on disk with this process's environment.
-fn disk_request(config: Option<PathBuf>, unset: Gravity) -> Request<'static> {
+fn disk_request(config: Option<PathBuf>, unset: Gravity) -> Request {
     Request {
-        files: &Files::Disk,
+        files: Files::disk(),
         env: environment(),
         config,
         select: None,
@@ -242,8 +354,35 @@ fn disk_request(config: Option<PathBuf>, unset: Gravity) -> Request<'static> {
     }
 }
 
+/// Adds the variables of a `.env` file. What is set already wins, as with other tools' files of this kind.
+fn add_env_file(request: &mut Request, path: Option<&Path>) -> Result<(), String> {
+    let Some(path) = path else { return Ok(()) };
+    for (name, value) in read_env_file(path, &request.files)? {
+        request.env.entry(name).or_insert(value);
+    }
+    Ok(())
+}
+
+/// `NAME=value` lines, as `.env` files have them. Values never show up in an error.
+fn read_env_file(path: &Path, files: &Files) -> Result<Vec<(String, String)>, String> {
+    let shown = path.display();
+    let text = files.read(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
+    let mut values = Vec::new();
+    for item in dotenvy::from_read_iter(text.as_bytes()) {
+        match item {
+            Ok(pair) => values.push(pair),
+            Err(dotenvy::Error::LineParse(line, _)) => {
+                let number = text.lines().position(|l| l.trim() == line.trim()).map_or(0, |i| i + 1);
+                return Err(format!("{shown}:{number}: expected NAME=value; values with spaces or `#` need quotes"));
+            }
+            Err(_) => return Err(format!("{shown} cannot be understood: expected lines of NAME=value")),
+        }
+    }
+    Ok(values)
+}
+
 /// For the figures in `benches/`.
-pub(crate) fn bench_request(path: &std::path::Path) -> Request<'static> {
+pub(crate) fn bench_request(path: &std::path::Path) -> Request {
     disk_request(Some(path.to_owned()), Gravity::Error)
 }
 

@@ -1,6 +1,8 @@
 //! Where configuration texts come from: the disk, or what is embedded in the binary.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
@@ -9,12 +11,89 @@ const MAX_FILE: u64 = 4 << 20;
 
 /// A set of files.
 pub enum Files {
-    Disk,
+    /// With a record of what was looked at.
+    Disk(Record),
     /// Path and text, for `journeyd demo`.
     Embedded(&'static [(&'static str, &'static str)]),
 }
 
+/// What a load looked at, so that a change can be noticed.
+#[derive(Debug, Default)]
+pub struct Record {
+    files: RefCell<BTreeMap<PathBuf, u64>>,
+    patterns: RefCell<BTreeMap<PathBuf, u64>>,
+}
+
+impl Record {
+    fn note(&self, path: &Path, content: &io::Result<Vec<u8>>) {
+        self.files.borrow_mut().insert(path.to_owned(), digest(content));
+    }
+
+    /// What to look at from now on.
+    pub fn into_watched(self) -> Watched {
+        Watched { files: self.files.into_inner(), patterns: self.patterns.into_inner() }
+    }
+}
+
+/// Files and patterns with what they held when they were looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Watched {
+    files: BTreeMap<PathBuf, u64>,
+    patterns: BTreeMap<PathBuf, u64>,
+}
+
+impl Watched {
+    /// The same with what they hold now. By content: a ConfigMap is a link that turns to another folder.
+    pub fn now(&self) -> Self {
+        Self {
+            files: self.files.keys().map(|path| (path.clone(), digest(&read_disk(path)))).collect(),
+            patterns: self.patterns.keys().map(|path| (path.clone(), digest_of_names(&matching_disk(path)))).collect(),
+        }
+    }
+}
+
+fn digest(content: &io::Result<Vec<u8>>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    match content {
+        Ok(bytes) => bytes.hash(&mut hasher),
+        Err(error) => error.kind().hash(&mut hasher),
+    }
+    hasher.finish()
+}
+
+fn digest_of_names(names: &Result<Vec<PathBuf>, String>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    names.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn read_disk(path: &Path) -> io::Result<Vec<u8>> {
+    let meta = std::fs::metadata(path)?;
+    if !meta.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    if meta.len() > MAX_FILE {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "larger than 4 MiB"));
+    }
+    std::fs::read(path)
+}
+
+const MATCHING: glob::MatchOptions =
+    glob::MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
+
+fn matching_disk(pattern: &Path) -> Result<Vec<PathBuf>, String> {
+    let found = glob::glob_with(&pattern.to_string_lossy(), MATCHING).map_err(|e| e.msg.to_owned())?;
+    let found: Vec<PathBuf> = found.collect::<Result<_, _>>().map_err(|e| e.to_string())?;
+    // A dangling link is a file that cannot be read, and told as one.
+    Ok(found.into_iter().filter(|p| !p.is_dir()).collect())
+}
+
 impl Files {
+    /// The disk, with nothing looked at yet.
+    pub fn disk() -> Self {
+        Self::Disk(Record::default())
+    }
+
     pub fn read(&self, path: &Path) -> io::Result<String> {
         String::from_utf8(self.bytes(path)?).map_err(|e| {
             let at = e.utf8_error().valid_up_to();
@@ -24,15 +103,10 @@ impl Files {
 
     pub fn bytes(&self, path: &Path) -> io::Result<Vec<u8>> {
         match self {
-            Self::Disk => {
-                let meta = std::fs::metadata(path)?;
-                if !meta.is_file() {
-                    return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-                }
-                if meta.len() > MAX_FILE {
-                    return Err(io::Error::new(io::ErrorKind::InvalidInput, "larger than 4 MiB"));
-                }
-                std::fs::read(path)
+            Self::Disk(record) => {
+                let content = read_disk(path);
+                record.note(path, &content);
+                content
             }
             Self::Embedded(files) => files
                 .iter()
@@ -44,23 +118,16 @@ impl Files {
 
     /// Paths that match a pattern, sorted.
     pub fn matching(&self, pattern: &Path) -> Result<Vec<PathBuf>, String> {
-        let text = pattern.to_string_lossy();
-        let options = glob::MatchOptions {
-            require_literal_separator: true,
-            require_literal_leading_dot: true,
-            ..Default::default()
-        };
         match self {
-            Self::Disk => {
-                let found = glob::glob_with(&text, options).map_err(|e| e.msg.to_owned())?;
-                let found: Vec<PathBuf> = found.collect::<Result<_, _>>().map_err(|e| e.to_string())?;
-                // A dangling link is a file that cannot be read, and told as one.
-                Ok(found.into_iter().filter(|p| !p.is_dir()).collect())
+            Self::Disk(record) => {
+                let found = matching_disk(pattern);
+                record.patterns.borrow_mut().insert(pattern.to_owned(), digest_of_names(&found));
+                found
             }
             Self::Embedded(files) => {
-                let pattern = glob::Pattern::new(&text).map_err(|e| e.msg.to_owned())?;
+                let pattern = glob::Pattern::new(&pattern.to_string_lossy()).map_err(|e| e.msg.to_owned())?;
                 let names = files.iter().map(|(name, _)| PathBuf::from(name));
-                Ok(names.filter(|name| pattern.matches_path_with(name, options)).collect())
+                Ok(names.filter(|name| pattern.matches_path_with(name, MATCHING)).collect())
             }
         }
     }
@@ -68,7 +135,7 @@ impl Files {
     /// The real place of a path, symlinks resolved.
     pub fn real(&self, path: &Path) -> io::Result<PathBuf> {
         match self {
-            Self::Disk => std::fs::canonicalize(if path.as_os_str().is_empty() { Path::new(".") } else { path }),
+            Self::Disk(_) => std::fs::canonicalize(if path.as_os_str().is_empty() { Path::new(".") } else { path }),
             Self::Embedded(_) => Ok(normalise(path)),
         }
     }

@@ -34,8 +34,8 @@ const KEEP_RUNS: Duration = Duration::from_secs(7 * 24 * 3600);
 const MAX_SIZE: u64 = 2_000_000_000;
 
 /// What to load and how.
-pub struct Request<'a> {
-    pub files: &'a Files,
+pub struct Request {
+    pub files: Files,
     pub env: BTreeMap<String, String>,
     /// The configuration file, if there is one.
     pub config: Option<PathBuf>,
@@ -79,12 +79,12 @@ struct Daemon {
 }
 
 /// Loads everything. `Err` only when a file that was asked for by name cannot be read.
-pub fn load(request: &Request<'_>) -> Result<Loaded, LoadError> {
+pub fn load(request: &Request) -> Result<Loaded, LoadError> {
     let findings = Findings::default();
     let mut config_file = None;
     let mut daemon = match &request.config {
         Some(path) => {
-            let text = read(request.files, path)?;
+            let text = read(&request.files, path)?;
             let file = SourceFile::new(normalise(path).display().to_string(), text);
             config_file = Some(Arc::clone(&file));
             read_daemon(&file, path, request, &findings)
@@ -139,7 +139,7 @@ pub fn load(request: &Request<'_>) -> Result<Loaded, LoadError> {
             .config
             .as_ref()
             .map(|path| path.display().to_string())
-            .filter(|path| matches!(request.files, Files::Disk) && !super::FOUND.contains(&path.as_str()))
+            .filter(|path| matches!(request.files, Files::Disk(_)) && !super::FOUND.contains(&path.as_str()))
             .map(|path| shell_word(&path, &Redactor::default())),
         notify: daemon.notify,
         store: daemon.store,
@@ -177,7 +177,7 @@ fn read(files: &Files, path: &Path) -> Result<String, LoadError> {
     files.read(path).map_err(|error| LoadError::Unreadable { path: path.to_owned(), error })
 }
 
-fn read_daemon(file: &Arc<SourceFile>, path: &Path, request: &Request<'_>, findings: &Findings) -> Daemon {
+fn read_daemon(file: &Arc<SourceFile>, path: &Path, request: &Request, findings: &Findings) -> Daemon {
     let source = Source { file: Arc::clone(file), findings };
     let document = source.parse(&file.text);
     if findings.has_errors() {
@@ -187,11 +187,9 @@ fn read_daemon(file: &Arc<SourceFile>, path: &Path, request: &Request<'_>, findi
     let base = folder(path);
     let secrets = match table.get(&config::SECRETS) {
         Some(node) => match node.get_ref().as_table() {
-            Some(inner) => secrets::read(
-                &TableReader { source: source.clone(), table: inner, span: node.span() },
-                base,
-                &request.env,
-            ),
+            Some(inner) => {
+                secrets::read(&TableReader { source: source.clone(), table: inner, span: node.span() }, base, request)
+            }
             None => {
                 file.hide(&[node.span()]);
                 source.wrong_type(node.span(), "`secrets`", "a table", node.get_ref());
@@ -307,7 +305,7 @@ fn read_max_size(table: &TableReader<'_, '_, '_>) -> Option<u64> {
 fn find_journeys(
     table: &TableReader<'_, '_, '_>,
     base: &Path,
-    request: &Request<'_>,
+    request: &Request,
     path: &Path,
 ) -> Vec<(PathBuf, PathBuf)> {
     let mut out: Vec<(PathBuf, PathBuf)> = Vec::new();
@@ -353,7 +351,7 @@ fn find_journeys(
     out
 }
 
-fn load_journeys(request: &Request<'_>, daemon: &Daemon, findings: &Findings) -> Result<Vec<Arc<Journey>>, LoadError> {
+fn load_journeys(request: &Request, daemon: &Daemon, findings: &Findings) -> Result<Vec<Arc<Journey>>, LoadError> {
     let mut journeys: Vec<Arc<Journey>> = Vec::new();
     let mut libraries: HashMap<PathBuf, FolderLibrary<'_>> = HashMap::new();
     let mut defaults = daemon.defaults.clone();
@@ -403,7 +401,7 @@ fn load_journeys(request: &Request<'_>, daemon: &Daemon, findings: &Findings) ->
         let real_root =
             request.files.real(root).map_err(|error| LoadError::Unreadable { path: root.clone(), error })?;
         let library = libraries.entry(real_root.clone()).or_insert_with(|| FolderLibrary {
-            files: request.files,
+            files: &request.files,
             root: real_root,
             known: RefCell::default(),
         });

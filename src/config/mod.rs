@@ -9,6 +9,7 @@ pub mod files;
 mod library;
 pub mod load;
 mod notify;
+pub mod plan;
 mod secrets;
 
 use std::net::SocketAddr;
@@ -22,7 +23,7 @@ use crate::runner::RunnerSettings;
 use crate::schedule::agenda::Limits;
 use crate::store::StoreSettings;
 
-pub use load::{LoadError, Request, is_path, load};
+pub use load::{LoadError, Loaded, Request, is_path, load};
 
 /// Where a daemon listens unless told otherwise: outside the range that Prometheus exporters share
 /// (9100–9999), and on loopback until somebody decides to open it.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::config::fields::secret;
-use crate::config::files::normalise;
+use crate::config::files::{Files, normalise};
+use crate::config::load::Request;
 use crate::diag::{Diagnostic, SourceFile};
 use crate::document::{TableReader, Text, in_file_order};
 use crate::ids::is_name;
@@ -13,7 +14,7 @@ use crate::notify::{Dialect, NotifySettings, Receiver};
 use crate::secret::{MIN_REDACTED_LEN, Redactor, Secret};
 
 /// A secret file may be a certificate bundle, not more.
-const MAX_FILE: u64 = 64 << 10;
+const MAX_FILE: usize = 64 << 10;
 
 /// What `[secrets]` came to.
 #[derive(Default)]
@@ -59,7 +60,8 @@ fn secret_parts(receiver: &Receiver) -> Vec<String> {
 }
 
 /// Reads the table and the places it names. `base` is the configuration's folder.
-pub fn read(table: &TableReader<'_, '_, '_>, base: &Path, env: &BTreeMap<String, String>) -> Secrets {
+pub fn read(table: &TableReader<'_, '_, '_>, base: &Path, request: &Request) -> Secrets {
+    let env = &request.env;
     let mut secrets = Secrets::default();
     let source = &table.source;
     hide_values(table);
@@ -117,7 +119,7 @@ pub fn read(table: &TableReader<'_, '_, '_>, base: &Path, env: &BTreeMap<String,
             .map(|text| (text, base.join(&text.value)))
             .or(credential.as_ref().map(|(t, p)| (t, p.clone())));
         let from_file = match place {
-            Some((path, at)) => match read_file(&normalise(&at)) {
+            Some((path, at)) => match read_file(&request.files, &normalise(&at)) {
                 Ok(value) => Some(value).filter(|v| !v.is_empty()),
                 Err(error) if default.is_none() => {
                     source.push(
@@ -212,11 +214,10 @@ pub fn hide_section(file: &SourceFile) {
     file.hide(&spans);
 }
 
-fn read_file(path: &Path) -> std::io::Result<String> {
-    let meta = std::fs::metadata(path)?;
-    if !meta.is_file() || meta.len() > MAX_FILE {
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file of at most 64 KiB"));
+fn read_file(files: &Files, path: &Path) -> std::io::Result<String> {
+    let text = files.read(path)?;
+    if text.len() > MAX_FILE {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "larger than 64 KiB"));
     }
-    let text = std::fs::read_to_string(path)?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }

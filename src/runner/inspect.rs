@@ -10,7 +10,7 @@ use encoding_rs::{Encoding, UTF_8};
 use html5ever::tendril::{StrTendril, TendrilSink as _};
 use html5ever::{ParseOpts, parse_document};
 use http::HeaderMap;
-use scraper::{ElementRef, Html, HtmlTreeSink};
+use scraper::{ElementRef, Html, HtmlTreeSink, Selector};
 use serde_json::Value as Json;
 
 use crate::clock::thread_cpu_time;
@@ -153,6 +153,22 @@ pub fn select(page: &str, queries: &[&CssQuery]) -> Result<Vec<Selected>, Unread
     Ok(out)
 }
 
+/// Names and values of a page's input fields.
+pub fn hidden_fields(page: &str) -> Vec<(String, String)> {
+    if page.len() > MAX_PARSED || !page.trim_start().starts_with('<') {
+        return Vec::new();
+    }
+    let (Ok(names), Ok(metas)) = (Selector::parse("input[name][value]"), Selector::parse("meta[name][content]")) else {
+        return Vec::new();
+    };
+    let html = Html::parse_document(page);
+    let pair = |element: ElementRef<'_>, value: &str| {
+        Some((element.value().attr("name")?.to_owned(), element.value().attr(value)?.to_owned()))
+    };
+    let inputs = html.select(&names).filter_map(|e| pair(e, "value"));
+    inputs.chain(html.select(&metas).filter_map(|e| pair(e, "content"))).collect()
+}
+
 /// The text of a page as a reader reads it, at most `max` bytes of it. Cheap and safe: tags are cut out, nothing is
 /// parsed.
 pub fn visible_text(page: &str, max: usize) -> String {
@@ -218,7 +234,6 @@ fn collapse<'a>(pieces: impl Iterator<Item = &'a str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use scraper::Selector;
 
     fn query(selector: &str, attr: Option<&str>) -> CssQuery {
         CssQuery { text: selector.into(), selector: Selector::parse(selector).unwrap(), attr: attr.map(str::to_owned) }

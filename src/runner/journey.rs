@@ -23,6 +23,7 @@ use crate::runner::resolver::{Resolver, RunResolver};
 use crate::runner::step::{StepEnd, run_step};
 use crate::runner::timing::Marks;
 use crate::runner::tls::{RootsProblem, SharedTls};
+use crate::runner::transcript::{self, Noted, Transcript};
 use crate::runner::transport::{Session, Transport};
 use crate::secret::Redactor;
 
@@ -72,6 +73,15 @@ pub struct Order {
     pub scheduled_at: Timestamp,
     /// Stop after this step, for `run --until`.
     pub until: Option<crate::ids::StepId>,
+    /// Where to tell what went over the wire, for `run --verbose`.
+    pub transcript: Option<Transcript>,
+}
+
+impl Order {
+    /// A scheduled run.
+    pub fn scheduled(journey: Arc<Journey>, plan: Arc<Plan>, scheduled_at: Timestamp) -> Self {
+        Self { journey, plan, scheduled_at, until: None, transcript: None }
+    }
 }
 
 /// How a run is cut short. `steps` ends the steps but lets cleanup go on until `cleanup` too is cancelled.
@@ -158,6 +168,8 @@ pub struct Run<'a> {
     pub jar: Jar,
     /// OAuth2 tokens, kept over runs.
     pub tokens: Tokens,
+    /// What went over the wire, if somebody asks.
+    pub noted: Option<Vec<Noted>>,
     /// Origins that the journey's author named: they get request ids, trace headers and shared headers.
     pub trusted: BTreeSet<String>,
     pub base: Option<Url>,
@@ -194,6 +206,7 @@ async fn run(
         redactor: start.redactor,
         jar: Jar::default(),
         tokens,
+        noted: order.transcript.is_some().then(Vec::new),
         trusted: start.trusted,
         base: start.base,
         trace_id: entropy::uuid().simple().to_string(),
@@ -203,6 +216,10 @@ async fn run(
     let (steps, stop) = run.steps(order, prepared, limit, &stops.steps).await;
     let duration = run.started.elapsed();
     let cleanup = run.cleanup(&stops.cleanup).await;
+
+    if let (Some(transcript), Some(noted)) = (&order.transcript, run.noted.take()) {
+        transcript.put(transcript::render(&mut run, &noted));
+    }
 
     let mut outcome = match stop {
         None => Outcome::Passed,

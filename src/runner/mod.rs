@@ -26,6 +26,7 @@ mod soft;
 mod step;
 mod timing;
 mod tls;
+mod transcript;
 mod transport;
 mod walk;
 
@@ -33,3 +34,4 @@ pub use curl::shell_word;
 #[cfg(test)]
 pub use journey::blank_exchange;
 pub use journey::{Order, Runner, RunnerSettings, Stops};
+pub use transcript::Transcript;

@@ -18,6 +18,7 @@ use crate::runner::classify::{Blame, Verdict};
 use crate::runner::journey::{Run, blank_exchange};
 use crate::runner::learn::learn_url;
 use crate::runner::prepare::Prepared;
+use crate::runner::transcript::{Answer, Noted};
 use crate::runner::transport::{ACCEPT_ENCODING, Exchange, Request};
 
 pub const USER_AGENT: &str = concat!("journeyd/", env!("CARGO_PKG_VERSION"), " (synthetic journey monitor)");
@@ -77,7 +78,7 @@ impl<'a> Walk<'a> {
 
     pub async fn follow(&mut self, run: &mut Run<'_>, step: &Step) -> Result<Exchange, Verdict> {
         loop {
-            let exchange = self.send(run).await?;
+            let exchange = self.send(run, step).await?;
             let stored = run.jar.store(&self.url, &exchange.headers);
             for secret in &stored.secrets {
                 run.redactor.learn("JOURNEYD_COOKIE", secret);
@@ -101,7 +102,7 @@ impl<'a> Walk<'a> {
     }
 
     /// One request; repeated once when the server had closed a kept connection before it saw it.
-    async fn send(&mut self, run: &mut Run<'_>) -> Result<Exchange, Verdict> {
+    async fn send(&mut self, run: &mut Run<'_>, step: &Step) -> Result<Exchange, Verdict> {
         let idempotent = is_idempotent(&self.method);
         for attempt in 0.. {
             let request_id = entropy::uuid().to_string();
@@ -124,7 +125,22 @@ impl<'a> Walk<'a> {
                 body: self.body.clone(),
             };
             let deadline = self.watch.deadline(self.allowed);
-            match run.session.send(request, deadline).await {
+            let asked = run.noted.is_some().then(|| (request.headers.clone(), request.body.clone()));
+            let result = run.session.send(request, deadline).await;
+            if let (Some(noted), Some((headers, body))) = (&mut run.noted, asked) {
+                let answer = match &result {
+                    Ok(exchange) => Ok(Answer {
+                        version: exchange.version,
+                        status: exchange.status,
+                        headers: exchange.headers.clone(),
+                        body: exchange.body.clone(),
+                    }),
+                    Err(broken) => Err(broken.verdict.text.clone()),
+                };
+                let method = self.method.to_string();
+                noted.push(Noted { step: step.id.clone(), method, url: self.url.clone(), headers, body, answer });
+            }
+            match result {
                 Ok(exchange) => return Ok(exchange),
                 Err(broken) => {
                     self.report.phases.add(&broken.facts.phases);

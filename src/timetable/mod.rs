@@ -7,11 +7,13 @@
 pub mod cron_line;
 mod local_time;
 
+use std::fmt;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
+use crate::quantity::show_duration;
 pub use cron_line::CronLine;
 
 /// The shortest interval: below it, a journey is a load test.
@@ -22,6 +24,15 @@ pub const SHORTEST: Duration = Duration::from_secs(1);
 pub enum Timetable {
     Every(Duration),
     Cron(Box<CronLine>),
+}
+
+impl fmt::Display for Timetable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Every(interval) => write!(f, "every {}", show_duration(*interval)),
+            Self::Cron(line) => write!(f, "cron {:?} ({})", line.text, line.zone),
+        }
+    }
 }
 
 impl Timetable {

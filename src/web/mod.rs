@@ -2,8 +2,8 @@
 
 pub mod listener;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -11,19 +11,22 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use axum::response::{Html, IntoResponse};
-use axum::routing::get;
-
-use tokio::sync::watch;
+use axum::routing::{get, post};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::incident::Incident;
 use crate::metrics::Metrics;
 use crate::metrics::exposition::Format;
+use crate::secret::Secret;
 
 /// Whether traffic may rely on this daemon.
 #[derive(Default)]
 pub struct Health {
     ready: AtomicBool,
     draining: AtomicBool,
+    /// Why the last reload changed nothing; empty when it did what it should.
+    refused: Mutex<String>,
 }
 
 impl Health {
@@ -34,6 +37,15 @@ impl Health {
 
     pub fn set_draining(&self) {
         self.draining.store(true, Ordering::Release);
+    }
+
+    /// Notes what became of a reload: `None` when it is in force.
+    pub fn reloaded(&self, problem: Option<&str>) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = problem.unwrap_or_default().to_owned();
+    }
+
+    fn refused(&self) -> String {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn problem(&self) -> Option<&'static str> {
@@ -56,7 +68,20 @@ pub struct Shared {
     pub incidents: watch::Receiver<Arc<Vec<Incident>>>,
     /// How long the longest silent part of the daemon has been silent, the store apart.
     pub silence: Arc<dyn Fn() -> Duration + Send + Sync>,
+    /// The journeys in force, for `check --plan`.
+    pub journeys: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    pub writes: Option<Writes>,
 }
+
+/// What may be asked for with a token.
+#[derive(Clone)]
+pub struct Writes {
+    pub token: Secret,
+    pub reload: mpsc::Sender<Reload>,
+}
+
+/// A reload that somebody waits for: the answer says what became of it, `Err` that nothing changed.
+pub type Reload = oneshot::Sender<Result<String, String>>;
 
 /// Every part shows that it lives within seconds; this long without is a standstill.
 const STANDSTILL: Duration = Duration::from_secs(60);
@@ -68,7 +93,9 @@ pub fn router(shared: Shared) -> Router {
         .route("/metrics", get(scrape))
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
+        .route("/-/reload", post(reload))
         .route("/api/v1/incidents", get(incidents))
+        .route("/api/v1/journeys", get(journeys))
         .with_state(shared)
 }
 
@@ -77,6 +104,7 @@ async fn landing() -> Html<&'static str> {
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>journeyd</title>\
          <h1>journeyd</h1><ul><li><a href=\"/metrics\">/metrics</a> for Prometheus</li>\
          <li><a href=\"/api/v1/incidents\">/api/v1/incidents</a> open and recent incidents with their timelines</li>\
+         <li><a href=\"/api/v1/journeys\">/api/v1/journeys</a> the journeys in force</li>\
          <li><a href=\"/-/healthy\">/-/healthy</a> the process lives</li>\
          <li><a href=\"/-/ready\">/-/ready</a> it has a configuration and runs journeys</li></ul></html>",
     )
@@ -102,8 +130,45 @@ async fn incidents(State(shared): State<Shared>) -> Response<Body> {
     }
 }
 
+async fn journeys(State(shared): State<Shared>) -> Response<Body> {
+    let text = move || serde_json::to_vec(&serde_json::json!({ "journeys": (shared.journeys)() }));
+    match tokio::task::spawn_blocking(text).await {
+        Ok(Ok(text)) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "the journeys could not be written\n").into_response(),
+    }
+}
+
+/// Reads the configuration again and answers with what became of it.
+async fn reload(State(shared): State<Shared>, headers: HeaderMap) -> Response<Body> {
+    let Some(writes) = &shared.writes else {
+        return (StatusCode::NOT_FOUND, "there is nothing to reload here\n").into_response();
+    };
+    if !may_write(writes, &headers) {
+        let text = "this takes the token in the store's folder: Authorization: Bearer $(cat data/api-token)\n";
+        return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], text).into_response();
+    }
+    let (answer, answered) = oneshot::channel();
+    if writes.reload.try_send(answer).is_err() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "another reload is under way\n").into_response();
+    }
+    match answered.await {
+        Ok(Ok(text)) => (StatusCode::OK, format!("{text}\n")).into_response(),
+        Ok(Err(problem)) => (StatusCode::UNPROCESSABLE_ENTITY, format!("{}\n", problem.trim_end())).into_response(),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n").into_response(),
+    }
+}
+
+fn may_write(writes: &Writes, headers: &HeaderMap) -> bool {
+    let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.split_once(' '));
+    let Some((_, token)) = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else { return false };
+    // Digests are compared, so that the time taken says nothing of the token.
+    Sha256::digest(token.trim()) == Sha256::digest(writes.token.expose())
+}
+
 async fn ready(State(shared): State<Shared>) -> (StatusCode, String) {
+    let refused = shared.health.refused();
     match shared.health.problem() {
+        None if !refused.is_empty() => (StatusCode::OK, format!("ready\n{refused}\n")),
         None => (StatusCode::OK, "ready\n".to_owned()),
         Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {problem}\n")),
     }
