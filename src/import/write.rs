@@ -34,6 +34,11 @@ pub fn journey(recorded: Vec<Recorded>, hosts: &[String]) -> Result<Imported, Im
     if writer.cookies_left_out {
         notes.push("cookies are left out: they come from the responses of the journey's own steps".to_owned());
     }
+    let does: Vec<&str> = writer.steps.iter().filter(|s| s.changes).map(|s| s.id.as_str()).collect();
+    if !does.is_empty() {
+        let does = does.join(", ");
+        notes.push(format!("every run does again what was recorded ({does}): use a test account, and add [[cleanup]]"));
+    }
     let text = writer.text(&notes);
     Ok(Imported { text, notes, secrets: writer.secrets.into_iter().map(|(name, env, _)| (name, env)).collect() })
 }
@@ -44,6 +49,8 @@ struct StepText {
     /// `key = value` lines in order.
     lines: Vec<String>,
     captures: Vec<String>,
+    /// It sends something other than a question or a sign-in.
+    changes: bool,
 }
 
 struct Writer {
@@ -97,7 +104,9 @@ impl Writer {
         if let Some(answer) = &request.answer {
             lines.extend(self.assertions(request, answer));
         }
+        let asks = ["GET", "HEAD"].contains(&request.method.as_str()) || signs_in(request);
         if let Some(step) = self.steps.last_mut() {
+            step.changes = !asks;
             step.lines = lines;
         }
     }
@@ -464,6 +473,15 @@ impl Writer {
             }
         }
         out
+    }
+}
+
+fn signs_in(request: &Recorded) -> bool {
+    let password = |name: &str| name.to_lowercase().contains("pass");
+    match &request.body {
+        RecordedBody::Form(fields) => fields.iter().any(|(name, _)| password(name)),
+        RecordedBody::Json(Json::Object(map)) => map.keys().any(|name| password(name)),
+        _ => false,
     }
 }
 

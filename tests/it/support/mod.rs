@@ -59,3 +59,29 @@ pub async fn get(url: &str) -> (u16, String) {
         Err(_) => (0, String::new()),
     }
 }
+
+/// Whether everything must be there, as `./tests/run --install` and CI see to.
+pub fn all_required() -> bool {
+    std::env::var_os("JOURNEYD_TEST_REQUIRE_ALL").is_some()
+}
+
+/// The Python of `tests/requirements.txt`; says loudly when it is missing.
+pub fn python() -> Option<PathBuf> {
+    let path = root().join("target/test-python/bin/python");
+    if path.exists() {
+        return Some(path);
+    }
+    assert!(!all_required(), "target/test-python is missing: ./tests/run --install");
+    eprintln!("SKIPPED: the packages of tests/requirements.txt are not installed (./tests/run --install)");
+    None
+}
+
+/// The same where a browser is needed too.
+pub fn python_with_browser() -> Option<PathBuf> {
+    if !Path::new("/usr/bin/chromium").exists() {
+        assert!(!all_required(), "chromium is not installed: ./tests/run --install");
+        eprintln!("SKIPPED: chromium is not installed (./tests/run --install)");
+        return None;
+    }
+    python()
+}
