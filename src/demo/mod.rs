@@ -2,6 +2,7 @@
 //!
 //! It is a target like any other; journeyd knows nothing of it but its URL. Everything is in memory.
 
+mod api;
 mod chat;
 mod faults;
 mod pages;
@@ -29,7 +30,7 @@ struct ResetSwitch(Arc<AtomicBool>);
 
 /// Serves the shop until `stop`.
 pub async fn serve(listener: TcpListener, stop: CancellationToken) {
-    let router = shop::router().merge(chat::router());
+    let router = shop::router().merge(chat::router()).merge(api::router());
     accept(listener, stop.clone(), move |stream| {
         let switch = ResetSwitch::default();
         let io = TokioIo::new(Resettable { stream, switch: switch.clone() });

@@ -19,8 +19,8 @@ use crate::demo::pages::{self, PRODUCTS, Product};
 use crate::entropy;
 
 /// The account that the shipped journeys use.
-const USER: &str = "synthetic-member";
-const PASSWORD: &str = "demo-password";
+pub const USER: &str = "synthetic-member";
+pub const PASSWORD: &str = "demo-password";
 
 /// Memory is bounded: a demo may run for weeks.
 const MAX_SESSIONS: usize = 1000;

@@ -65,7 +65,7 @@ impl Definitions {
             Shape::Size => json!({ "type": "string", "pattern": SIZE_PATTERN }),
             Shape::Id => json!({ "type": "string", "pattern": ID_PATTERN }),
             Shape::Word(words) => json!({ "enum": words }),
-            Shape::Any => json!({}),
+            Shape::Any => json!({ "additionalProperties": true }),
             Shape::Table(kind) => self.reference(kind),
             Shape::Tables(kind) => json!({ "type": "array", "items": self.reference(kind) }),
             Shape::Map(inner) => json!({ "type": "object", "additionalProperties": self.shape(inner) }),

@@ -26,7 +26,11 @@ pub enum Act {
     Status(Arc<AtomicU16>),
     /// Answers by path: the first prefix that fits.
     Routes(Vec<(&'static str, Vec<u8>)>),
+    /// Answers what a function of the request, and of how many came before it, says.
+    Script(Script),
 }
+
+pub type Script = Arc<dyn Fn(&str, usize) -> Vec<u8> + Send + Sync>;
 
 pub struct Target {
     pub url: String,
@@ -69,6 +73,11 @@ impl Target {
         Self { url: format!("http://127.0.0.1:{port}"), requests, connections, task }
     }
 
+    /// One that answers as `script` says.
+    pub async fn scripted(script: impl Fn(&str, usize) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::start(Act::Script(Arc::new(script))).await
+    }
+
     /// One whose status can be changed while it runs.
     pub async fn switchable() -> (Self, Arc<AtomicU16>) {
         let status = Arc::new(AtomicU16::new(200));
@@ -88,7 +97,11 @@ impl Target {
 
 async fn serve(mut stream: TcpStream, act: Act, seen: Arc<Mutex<Vec<String>>>) {
     while let Some(request) = read_request(&mut stream).await {
-        seen.lock().unwrap().push(request.clone());
+        let before = {
+            let mut seen = seen.lock().unwrap();
+            seen.push(request.clone());
+            seen.len() - 1
+        };
         let written = match &act {
             Act::Reply(bytes) => stream.write_all(bytes).await,
             Act::ReplyAndClose(bytes) => {
@@ -111,6 +124,7 @@ async fn serve(mut stream: TcpStream, act: Act, seen: Arc<Mutex<Vec<String>>>) {
                 let reply = response(&format!("{} X", status.load(Ordering::SeqCst)), &[], "{}");
                 stream.write_all(&reply).await
             }
+            Act::Script(script) => stream.write_all(&script(&request, before)).await,
             Act::Close => return,
             Act::Reset => {
                 let _ = stream.set_zero_linger();
