@@ -16,7 +16,7 @@
 //! | L2 deciders, pure | schedule::agenda, alert, slo, incident, notify, import | L0–L1 |
 //! | L3 edges | schedule::driver, notify::outbox, runner, store, metrics, web, demo | L0–L2 |
 //! | L4 | config: builds everyone's settings; nobody below imports it | L0–L3 |
-//! | L5 wiring | pipeline (its judge is pure), app, telemetry, cli, bench | all |
+//! | L5 wiring | pipeline (its judge is pure), app, telemetry, cli, bench, fuzz | all |
 //!
 //! Invariants, by what is absent:
 //! - No decision reads a clock: `now` is an argument. Only `clock` reads time, only `entropy` randomness, only
@@ -67,5 +67,7 @@ mod app;
 #[doc(hidden)]
 pub mod bench;
 pub mod cli;
+#[doc(hidden)]
+pub mod fuzz;
 mod pipeline;
 mod telemetry;

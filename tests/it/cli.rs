@@ -180,3 +180,176 @@ async fn the_rerun_line_runs_again_with_everything_that_was_given() {
     let asked: Vec<String> = target.requests().iter().map(|r| r.lines().next().unwrap().to_owned()).collect();
     assert!(asked.len() == 2 && asked[0] == asked[1], "{script}: {asked:?}");
 }
+
+#[tokio::test]
+async fn results_can_be_read_by_programs() {
+    let target = Target::start(Act::Routes(vec![
+        ("/bad", response("500 Internal Server Error", &[], "<b>&\"boom\"</b>")),
+        ("/", response("200 OK", &[], "ok")),
+    ]))
+    .await;
+    let journey = format!(
+        "{PASSING}[[steps]]\nid = \"bad\"\nrequest = \"GET /bad\"\n[[steps]]\nid = \"never\"\nrequest = \"GET /\"\n"
+    );
+    let dir = folder(&[("a.toml", &journey), ("b.toml", PASSING)]);
+    let env = [("TARGET", target.url.as_str())];
+    let finished = run(dir.path(), &["run", "a.toml", "b.toml", "--output", "json"], &env).await;
+    assert_eq!(finished.code, 1, "{finished:?}");
+    let json: serde_json::Value = serde_json::from_str(&finished.stdout).unwrap();
+    assert_eq!(json["schema"], 1);
+    assert_eq!(json["runs"][0]["outcome"]["failed"], "http_5xx");
+    assert_eq!(json["runs"][0]["steps"][1]["outcome"]["failed"]["reason"], "http_5xx");
+    assert_eq!(json["runs"][0]["steps"][2]["outcome"], "blocked");
+    assert_eq!(json["runs"][1]["outcome"], "passed");
+    assert!(json["runs"][1]["steps"][0]["exchange"]["duration_seconds"].as_f64().unwrap() > 0.0);
+
+    let finished = run(dir.path(), &["run", "a.toml", "b.toml", "--output", "junit"], &env).await;
+    assert_eq!(finished.code, 1, "{finished:?}");
+    let Some(python) = crate::support::python() else { return };
+    std::fs::write(dir.path().join("junit.xml"), &finished.stdout).unwrap();
+    let script = "import junitparser as j\nx = j.JUnitXml.fromfile('junit.xml')\n\
+        for s in x:\n    for c in s:\n        print(s.name, c.name, c.classname, c.is_passed, c.is_skipped, [r.type for r in c.result])\n\
+        print(x.tests, x.failures, x.errors, s.skipped)";
+    let output = std::process::Command::new(python).args(["-c", script]).current_dir(dir.path()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let want = "a home a True False []\na bad a False False ['http_5xx']\na never a False True [None]\nb home b True False []\n4 1 0 0\n";
+    assert_eq!(text, want, "{}\n{}", finished.stdout, String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+async fn many_runs_are_summed_up() {
+    let target =
+        Target::scripted(
+            |_, before| {
+                if before % 4 == 3 { response("503 X", &[], "") } else { response("200 OK", &[], "ok") }
+            },
+        )
+        .await;
+    let dir = folder(&[("a.toml", PASSING)]);
+    let args = ["run", "a.toml", "--repeat", "40", "--concurrency", "8"];
+    let finished = run(dir.path(), &args, &[("TARGET", &target.url)]).await;
+    assert_eq!((finished.code, target.requests().len()), (1, 40), "{finished:?}");
+    assert!(finished.stdout.contains("a: 40 runs, 30 passed, 10 http_5xx"), "{finished:?}");
+    assert!(finished.stdout.contains("p50") && finished.stdout.contains("p99"), "{finished:?}");
+    assert_eq!(finished.stdout.matches("failed: http_5xx").count(), 3, "more of the same teach nothing: {finished:?}");
+}
+
+#[tokio::test]
+async fn verbose_shows_what_went_over_the_wire_and_no_secret() {
+    let page = "<form><input type=hidden name=csrf_token value=tok-12345678></form>";
+    let headers = ["Content-Type: text/html", "Set-Cookie: sid=session-value-1; HttpOnly"];
+    let target = Target::start(Act::Routes(vec![
+        ("/form", response("200 OK", &headers, page)),
+        ("/", response("200 OK", &["Content-Type: application/json"], "{\"access_token\": \"at-87654321\"}")),
+    ]))
+    .await;
+    let journey = format!(
+        "{}[[steps]]\nid = \"login\"\nrequest = \"POST /login\"\nform = {{ user = \"u\", password = \"hunter22-secret\" }}\nheaders = {{ X-Api-Key = \"key-12345678\" }}\n",
+        PASSING.replace("GET /", "GET /form")
+    );
+    let dir = folder(&[("a.toml", &journey)]);
+    let finished = run(dir.path(), &["run", "a.toml", "--verbose"], &[("TARGET", &target.url)]).await;
+    assert_eq!(finished.code, 0, "{finished:?}");
+    for part in [
+        "── home ──",
+        "> GET ",
+        "< HTTP/1.1 200 OK",
+        "── login ──",
+        "> POST ",
+        "user=u",
+        "< set-cookie: sid=***; HttpOnly",
+        "> cookie: sid=***",
+        "> x-api-key: ***",
+    ] {
+        assert!(finished.stdout.contains(part), "{part} in {}", finished.stdout);
+    }
+    for secret in ["tok-12345678", "session-value-1", "hunter22-secret", "at-87654321", "key-12345678"] {
+        assert!(!finished.stdout.contains(secret), "{secret} in {}", finished.stdout);
+    }
+}
+
+#[tokio::test]
+async fn watching_runs_again_on_every_save_also_after_a_mistake() {
+    let target = Target::start(Act::Reply(response("200 OK", &[], "ok"))).await;
+    let dir = folder(&[("a.toml", PASSING)]);
+    let mut command = crate::support::process::journeyd(&["run", "a.toml", "--watch"]);
+    command.current_dir(dir.path()).env("TARGET", &target.url);
+    let mut watching = crate::support::process::Running::spawn(command);
+    let until = |what: &'static str, n: usize| {
+        let output = std::sync::Arc::clone(&watching.output);
+        crate::support::eventually(what, move || {
+            let seen = output.lock().unwrap().matches(what).count();
+            async move { (seen >= n).then_some(()) }
+        })
+    };
+    until("watching for changes", 1).await;
+    std::fs::write(dir.path().join("a.toml"), PASSING.replace("GET /", "GET /second")).unwrap();
+    until("passed  a", 2).await;
+    until("watching for changes", 2).await;
+    std::fs::write(dir.path().join("a.toml"), "base_url = 3\n").unwrap();
+    until("`base_url` has the wrong type", 1).await;
+    until("watching for changes", 3).await;
+    std::fs::write(dir.path().join("a.toml"), PASSING).unwrap();
+    until("passed  a", 3).await;
+    assert!(target.requests()[1].starts_with("GET /second "));
+    watching.signal("INT");
+    assert_eq!(watching.ended().await, 0);
+}
+
+#[tokio::test]
+async fn a_plan_says_what_a_reload_would_change() {
+    let target = Target::start(Act::Reply(response("200 OK", &[], "ok"))).await;
+    let scheduled = |every: &str| PASSING.replace("[[steps]]", &format!("schedule.every = \"{every}\"\n[[steps]]"));
+    let dir = folder(&[("journeyd.toml", "journeys = [\"*.journey.toml\"]\n"), ("a.journey.toml", "")]);
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    std::fs::remove_file(dir.path().join("a.journey.toml")).unwrap();
+    write("journeyd.toml", "journeys = [\"j/*.toml\"]\n");
+    std::fs::create_dir(dir.path().join("j")).unwrap();
+    write("j/same.toml", &scheduled("1m"));
+    write("j/moved.toml", &scheduled("1m"));
+    write("j/gone.toml", &scheduled("1m"));
+    let env = [("TARGET", target.url.as_str())];
+    let daemon = crate::support::process::Running::serve(dir.path(), &env).await;
+    let args = ["check", "--config", "journeyd.toml", "--plan", "--url", &daemon.url];
+    let finished = run(dir.path(), &args, &env).await;
+    assert!(finished.stdout.contains("0 added, 0 changed, 0 removed, 3 unchanged"), "{finished:?}");
+    // A comment moves every line and changes nothing.
+    write("j/same.toml", &format!("# a comment\n\n{}", scheduled("1m")));
+    write("j/moved.toml", &format!("{}[[steps]]\nid = \"more\"\nrequest = \"GET /more\"\n", scheduled("5m")));
+    write("j/new.toml", &scheduled("1m"));
+    std::fs::remove_file(dir.path().join("j/gone.toml")).unwrap();
+    let finished = run(dir.path(), &args, &env).await;
+    assert_eq!(finished.code, 0, "{finished:?}");
+    for part in [
+        "  + new\n",
+        "  ~ moved: schedule every 5m, was every 1m; step more added\n",
+        "  - gone\n",
+        "1 added, 1 changed, 1 removed, 1 unchanged; series ",
+    ] {
+        assert!(finished.stdout.contains(part), "{part} in {}", finished.stdout);
+    }
+    // Five runs ahead for each journey.
+    assert_eq!(finished.stdout.matches("Z\n").count(), 15, "{}", finished.stdout);
+
+    let json = run(dir.path(), &[&args[..], &["--format", "json"]].concat(), &env).await;
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(json["plan"]["added"], serde_json::json!(["new"]));
+    assert_eq!(json["journeys"][0]["next_runs"].as_array().unwrap().len(), 5);
+    assert_eq!((&json["errors"], &json["warnings"]), (&0.into(), &0.into()));
+    // Nobody there: said, and compared with nothing.
+    let alone =
+        run(dir.path(), &["check", "--config", "journeyd.toml", "--plan", "--url", "http://127.0.0.1:9"], &env).await;
+    assert!(alone.code == 0 && alone.stdout.contains("compared with nothing: no daemon could be asked"), "{alone:?}");
+}
+
+#[tokio::test]
+async fn findings_can_be_read_by_programs() {
+    let dir = folder(&[("a.toml", "base_url = 3\nnonsense = 1\n")]);
+    let finished = run(dir.path(), &["check", "a.toml", "--format", "json"], &[]).await;
+    assert_eq!((finished.code, finished.stderr.as_str()), (2, ""), "{finished:?}");
+    let json: serde_json::Value = serde_json::from_str(&finished.stdout).unwrap();
+    assert_eq!(json["errors"], 2);
+    let first = &json["findings"][0];
+    assert_eq!((&first["file"], &first["line"], &first["column"]), (&"a.toml".into(), &1.into(), &12.into()));
+    assert_eq!(first["message"], "`base_url` has the wrong type");
+}

@@ -187,3 +187,74 @@ async fn slow_headers_do_not_hold_the_server() {
     tokio::time::timeout(crate::support::PATIENCE, read).await.expect("the server hung up").unwrap();
     assert_eq!(get(&format!("{}/-/healthy", daemon.url)).await.0, 200);
 }
+
+/// Writes take the token of the store's folder; a reload by HTTP is all or nothing and says what became of it.
+#[tokio::test]
+async fn a_reload_by_http_takes_the_token_and_answers_with_what_became_of_it() {
+    let target = Target::start(Act::Reply(response("200 OK", &[], "ok"))).await;
+    let dir = folder(&[("journeyd.toml", CONFIG), ("a.journey.toml", &journey(&target.url, ""))]);
+    std::fs::rename(dir.path().join("a.journey.toml"), dir.path().join("a.toml")).unwrap();
+    let config =
+        |list: &str| std::fs::write(dir.path().join("journeyd.toml"), format!("journeys = [{list}]\n")).unwrap();
+    config("\"a.toml\"");
+    let daemon = Running::serve(dir.path(), &[]).await;
+    let path = dir.path().join("data/api-token");
+    let token = std::fs::read_to_string(&path).unwrap();
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&path).unwrap());
+    assert_eq!((mode & 0o777, token.len()), (0o600, 64));
+    let post = |token: &str| {
+        let request = crate::support::client().post(format!("{}/-/reload", daemon.url));
+        let request =
+            if token.is_empty() { request } else { request.header("authorization", format!("Bearer {token}")) };
+        async move {
+            let response = request.send().await.unwrap();
+            (response.status().as_u16(), response.text().await.unwrap())
+        }
+    };
+    assert_eq!(post("").await.0, 401);
+    assert_eq!(post("wrong").await.0, 401);
+    assert_eq!(get(&format!("{}/-/reload", daemon.url)).await.0, 405);
+    std::fs::write(dir.path().join("b.toml"), journey(&target.url, "")).unwrap();
+    config("\"a.toml\", \"b.toml\"");
+    assert_eq!(post(&token).await, (200, "reloaded: 2 journeys\n".to_owned()));
+    std::fs::write(dir.path().join("b.toml"), "base_url = 3\n").unwrap();
+    let (status, text) = post(&token).await;
+    assert_eq!(status, 422);
+    assert!(text.starts_with("nothing was changed.\n") && text.contains("b.toml:1:12"), "{text}");
+    let (status, ready) = get(&format!("{}/-/ready", daemon.url)).await;
+    assert_eq!(status, 200);
+    assert!(ready.contains("the last reload was refused") && ready.contains("1 error"), "{ready}");
+    assert_eq!(sample(&daemon.metrics().await, "journeyd_config_last_reload_successful"), Some(0.0));
+    std::fs::write(dir.path().join("b.toml"), journey(&target.url, "")).unwrap();
+    assert_eq!(post(&token).await.0, 200);
+    assert_eq!(get(&format!("{}/-/ready", daemon.url)).await.1, "ready\n");
+    assert!(!daemon.output().contains(&token));
+    // The token outlives the daemon.
+    drop(daemon);
+    let again = Running::serve(dir.path(), &[]).await;
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), token);
+    let (_, journeys) = get(&format!("{}/api/v1/journeys", again.url)).await;
+    assert!(journeys.contains("\"id\":\"b\""), "{journeys}");
+}
+
+/// As Kubernetes does it: a link that turns to another folder.
+#[tokio::test]
+async fn a_changed_file_is_noticed_by_its_content() {
+    let target = Target::start(Act::Reply(response("200 OK", &[], "ok"))).await;
+    let dir = folder(&[
+        ("journeyd.toml", "journeys = [\"mounted/*.toml\"]\n"),
+        ("one/a.toml", &journey(&target.url, "")),
+        ("two/a.toml", &journey(&target.url, "title = \"Second\"")),
+        ("two/b.toml", &journey(&target.url, "")),
+    ]);
+    let link = |to: &str| {
+        let (new, mounted) = (dir.path().join("new"), dir.path().join("mounted"));
+        std::os::unix::fs::symlink(to, &new).unwrap();
+        std::fs::rename(new, mounted).unwrap();
+    };
+    link("one");
+    let daemon = Running::serve_with(dir.path(), &["--watch"], &[]).await;
+    link("two");
+    daemon.until_metrics("the second folder", |m| m.contains("title=\"Second\"") && m.contains("journey=\"b\"")).await;
+    assert_eq!(daemon.output().matches("a file of the configuration has changed").count(), 1);
+}

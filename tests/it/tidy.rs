@@ -7,7 +7,7 @@ use crate::support::root;
 
 /// Module to layer. A module may use modules of its own layer and below; `schedule::driver` and
 /// `notify::outbox` are edges though their folders are not.
-const LAYERS: [(&str, u8); 30] = [
+const LAYERS: [(&str, u8); 31] = [
     ("clock", 0),
     ("diag", 0),
     ("document", 0),
@@ -34,6 +34,7 @@ const LAYERS: [(&str, u8); 30] = [
     ("app", 5),
     ("bench", 5),
     ("cli", 5),
+    ("fuzz", 5),
     ("pipeline", 5),
     ("telemetry", 5),
     ("lib", 5),

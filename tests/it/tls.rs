@@ -27,6 +27,18 @@ impl Authority {
     }
 
     async fn serve(&self, name: &str, year: i32, protocols: &[&[u8]]) -> String {
+        self.serve_to(name, year, protocols, None).await
+    }
+
+    /// A certificate and its key, both as PEM.
+    fn issue(&self, name: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
+    }
+
+    /// The same, asking for a client certificate of `clients`.
+    async fn serve_to(&self, name: &str, year: i32, protocols: &[&[u8]], clients: Option<&Self>) -> String {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
@@ -36,7 +48,17 @@ impl Authority {
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_no_client_auth()
+            .with_client_cert_verifier(match clients {
+                None => rustls::server::WebPkiClientVerifier::no_client_auth(),
+                Some(authority) => {
+                    let mut roots = rustls::RootCertStore::empty();
+                    roots.add(authority.0.der().clone()).unwrap();
+                    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+                    let builder =
+                        rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                    builder.build().unwrap()
+                }
+            })
             .with_single_cert(
                 vec![certificate.der().clone()],
                 PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
@@ -148,4 +170,108 @@ async fn http_2_is_spoken_where_it_is_offered_over_one_connection() {
     let facts: Vec<&str> = finished.stdout.lines().filter(|l| l.contains("processing")).collect();
     assert!(facts[0].contains("HTTP/2") && facts[0].contains("tls "), "{facts:?}");
     assert!(facts[1].contains("HTTP/2") && facts[1].contains("reused") && !facts[1].contains("tls "), "{facts:?}");
+}
+
+/// Runs `journey(url)` with these settings, and nobody trusted but who they name.
+async fn run_with(settings: &str, url: &str, files: &[(&str, &str)]) -> crate::support::process::Finished {
+    let dir = folder(files);
+    std::fs::write(dir.path().join("j.toml"), format!("{settings}\n{}", journey(url))).unwrap();
+    run(dir.path(), &["run", "j.toml"], &[]).await
+}
+
+#[tokio::test]
+async fn a_journey_names_its_own_authority_name_and_client_certificate() {
+    let (authority, clients, stranger) = (Authority::new(), Authority::new(), Authority::new());
+    let good = authority.server("localhost", 2090).await;
+    let named = authority.server("shop.test", 2090).await;
+    let guarded = authority.serve_to("localhost", 2090, &[], Some(&clients)).await;
+    let (cert, key) = clients.issue("probe");
+    let (other_cert, other_key) = stranger.issue("probe");
+    let ca = authority.0.pem();
+    let files = [
+        ("ca.pem", ca.as_str()),
+        ("cert.pem", &cert),
+        ("key.pem", &key),
+        ("other-cert.pem", &other_cert),
+        ("other-key.pem", &other_key),
+    ];
+    for (settings, url, want) in [
+        ("tls = { ca_file = \"ca.pem\" }", &good, "passed  j"),
+        ("", &good, "tls_certificate (tls_issuer)"),
+        ("tls = { ca_file = \"ca.pem\", server_name = \"shop.test\" }", &named, "passed  j"),
+        ("tls = { ca_file = \"ca.pem\" }", &named, "tls_certificate (tls_name)"),
+        ("tls = { ca_file = \"ca.pem\", cert_file = \"cert.pem\", key_file = \"key.pem\" }", &guarded, "passed  j"),
+        ("tls = { ca_file = \"ca.pem\" }", &guarded, "failed: tls_handshake"),
+        (
+            "tls = { ca_file = \"ca.pem\", cert_file = \"other-cert.pem\", key_file = \"other-key.pem\" }",
+            &guarded,
+            "failed: tls_",
+        ),
+    ] {
+        let finished = run_with(settings, url, &files).await;
+        assert!(finished.stdout.contains(want), "{settings} {want}: {finished:?}");
+        assert!(!finished.stdout.contains("insecure"), "{finished:?}");
+    }
+    for (settings, want) in [
+        (
+            "tls = { cert_file = \"cert.pem\", key_file = \"other-key.pem\" }",
+            "this key does not belong to the certificate",
+        ),
+        ("tls = { ca_file = \"key.pem\" }", "it holds no certificate in PEM form"),
+        ("tls = { ca_file = \"missing.pem\" }", "the file missing.pem cannot be read"),
+        ("tls = { cert_file = \"cert.pem\" }", "`cert_file` goes with `key_file`"),
+    ] {
+        let finished = run_with(settings, &good, &files).await;
+        assert_eq!(finished.code, 2, "{finished:?}");
+        assert!(finished.stderr.contains(want), "{want}: {finished:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_verified_is_told_at_every_turn() {
+    let authority = Authority::new();
+    let expired = authority.server("other.test", 2021).await;
+    let finished = run_with("tls = { insecure_skip_verify = true }", &expired, &[]).await;
+    assert_eq!(finished.code, 0, "{finished:?}");
+    assert!(finished.stderr.contains("warning: certificates are not verified"), "{finished:?}");
+    assert!(
+        finished
+            .stdout
+            .contains("note: the certificate was not verified (insecure_skip_verify): invalid peer certificate"),
+        "{finished:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_certificate_that_ends_soon_fails_a_step_that_asks_for_more_days() {
+    let authority = Authority::new();
+    let url = authority.server("localhost", 2090).await;
+    let ca = authority.0.pem();
+    for (days, code) in [(14, 0), (40_000, 1)] {
+        let dir = folder(&[("ca.pem", &ca)]);
+        let text = format!("tls = {{ ca_file = \"ca.pem\" }}\n{}expect.tls_days_left = {days}\n", journey(&url));
+        std::fs::write(dir.path().join("j.toml"), text).unwrap();
+        // The second step goes over the first one's connection, whose certificate counts.
+        let finished = run(dir.path(), &["run", "j.toml"], &[]).await;
+        assert_eq!(finished.code, code, "{finished:?}");
+        assert_eq!(finished.stdout.contains("expected  tls_days_left ≥ 40000"), code == 1, "{finished:?}");
+    }
+    let finished = run_with("", "http://127.0.0.1:1", &[]).await;
+    assert_eq!(finished.code, 1);
+}
+
+#[tokio::test]
+async fn the_http_version_is_the_one_that_the_journey_asks_for() {
+    let authority = Authority::new();
+    let both = authority.serve("localhost", 2090, &[b"h2", b"http/1.1"]).await;
+    let ca = authority.0.pem();
+    let files = [("ca.pem", ca.as_str())];
+    for (version, want) in [("1.1", "HTTP/1.1"), ("2", "HTTP/2")] {
+        let settings = format!("http_version = \"{version}\"\ntls = {{ ca_file = \"ca.pem\" }}");
+        let finished = run_with(&settings, &both, &files).await;
+        assert!(finished.code == 0 && finished.stdout.contains(want), "{version}: {finished:?}");
+    }
+    let old = authority.serve("localhost", 2090, &[b"http/1.1"]).await;
+    let finished = run_with("http_version = \"2\"\ntls = { ca_file = \"ca.pem\" }", &old, &files).await;
+    assert!(finished.stdout.contains("failed: tls_handshake"), "{finished:?}");
 }

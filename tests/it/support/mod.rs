@@ -67,8 +67,9 @@ pub fn all_required() -> bool {
 
 /// The Python of `tests/requirements.txt`; says loudly when it is missing.
 pub fn python() -> Option<PathBuf> {
-    let path = root().join("target/test-python/bin/python");
-    if path.exists() {
+    let folder = root().join("target/test-python");
+    let path = folder.join("bin/python");
+    if folder.join("requirements.txt").exists() {
         return Some(path);
     }
     assert!(!all_required(), "target/test-python is missing: ./tests/run --install");

@@ -78,11 +78,17 @@ impl Running {
         running
     }
 
-    pub async fn start(mut command: Command, mark: &str) -> Self {
+    /// Any command that goes on, without waiting for an address.
+    pub fn spawn(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let output = Arc::new(Mutex::new(String::new()));
         collect(child.stdout.take().unwrap(), Arc::clone(&output));
         collect(child.stderr.take().unwrap(), Arc::clone(&output));
+        Self { child, output, url: String::new(), shop: String::new() }
+    }
+
+    pub async fn start(command: Command, mark: &str) -> Self {
+        let Self { child, output, .. } = Self::spawn(command);
         let url = eventually("the daemon's address", || async {
             let text = output.lock().unwrap().clone();
             address_after(&text, mark)
