@@ -139,7 +139,8 @@ fields!(graphql, "`graphql`" {
     QUERY: "query", "a string", Text, "The document.", example "'query ($t: String!) { search(term: $t) { totalItems } }'";
     VARIABLES: "variables", "a table", Map(&Any), "Values for its variables.", example "{ t = 'laptop' }";
     OPERATION: "operation", "a string", Text, "Which operation, where the document has several.";
-} planned {});
+} planned {}
+misplaced super::belongs_to_step);
 
 fields!(poll, "`poll`" {
     EVERY: "every", "a duration of at least 100 ms", Duration, "Between the end of a response and the next request.", default "'2s'";
@@ -236,6 +237,13 @@ fn belongs_to_journey(key: &str) -> Option<String> {
     }
     journey::TABLE.fields.iter().any(|f| f.name == key).then(|| {
         format!("`{key}` belongs to the journey: move it above the first [[steps]], where the top-level keys stand")
+    })
+}
+
+/// `[steps.graphql]` swallows every key that follows it.
+fn belongs_to_step(key: &str) -> Option<String> {
+    step::TABLE.fields.iter().any(|f| f.name == key).then(|| {
+        format!("every key after a [steps.…] header belongs to it: move `{key}` above the header, or write the table on one line")
     })
 }
 

@@ -448,6 +448,10 @@ impl Linker<'_> {
             None if self.world.env.contains_key(name) => {
                 diagnostic.label("unknown name").help(format!("did you mean `env.{name}`?"))
             }
+            None if ["secret", "env"].iter().any(|root| nearest(name, [*root]).is_some()) => {
+                let root = nearest(name, ["secret", "env"]).unwrap_or_default();
+                diagnostic.label("unknown name").help(format!("did you mean `{root}`?"))
+            }
             None => diagnostic.label("unknown name").help(match nearest(name, known.iter().map(String::as_str)) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => in_variants.to_owned(),

@@ -21,7 +21,7 @@ pub fn check_times(steps: &[Step], whole: Duration, findings: &Findings) {
             let message = format!("the timeout of `{}` is longer than the run's", step.id);
             findings.push(late(message, "raise the journey's `timeout`, or lower the step's"));
         }
-        if let Some(poll) = step.poll.as_ref().filter(|poll| poll.lasts > whole) {
+        if let Some(poll) = step.poll.as_ref().filter(|poll| poll.lasts_is_own && poll.lasts > whole) {
             let message = format!("the poll of `{}` lasts {}", step.id, show_duration(poll.lasts));
             findings.push(late(message, "raise the journey's `timeout`, or lower `for`"));
         }

@@ -182,6 +182,7 @@ pub fn read_auth(table: &TableReader<'_, '_, '_>, field: &'static Field) -> Opti
     let token_url = needed(&t, &oauth2::TOKEN_URL, "token_url = \"https://login.example/oauth/token\"");
     let client_id = needed(&t, &oauth2::CLIENT_ID, "client_id = \"journeyd\"");
     let client_secret = needed(&t, &oauth2::CLIENT_SECRET, "client_secret = \"{{ secret.client_secret }}\"");
+    let in_body = t.word(&oauth2::CREDENTIALS, &[("header", false), ("body", true)]).unwrap_or(false);
     let token_url = token_url?;
     if token_url
         .as_literal()
@@ -196,7 +197,7 @@ pub fn read_auth(table: &TableReader<'_, '_, '_>, field: &'static Field) -> Opti
         client_secret: client_secret?,
         scope: template(&t, &oauth2::SCOPE),
         audience: template(&t, &oauth2::AUDIENCE),
-        in_body: t.word(&oauth2::CREDENTIALS, &[("header", false), ("body", true)]).unwrap_or(false),
+        in_body,
     })))
 }
 
@@ -213,7 +214,8 @@ pub fn read_poll(table: &TableReader<'_, '_, '_>) -> Option<Poll> {
         t.missing(&poll::UNTIL, "`poll`", "for example until.json.\"$.status\" = \"paid\"");
     }
     let every = t.duration(&poll::EVERY, POLL_LEAST).map_or(POLL_EVERY, Spanned::into_inner);
-    let lasts = t.duration(&poll::FOR, Duration::from_millis(1)).map_or(POLL_FOR, Spanned::into_inner);
+    let own = t.duration(&poll::FOR, Duration::from_millis(1)).map(Spanned::into_inner);
+    let lasts = own.unwrap_or(POLL_FOR);
     let inner = t.open(&poll::UNTIL, &until::TABLE)?;
     if inner.table.is_empty() {
         let message = "`until` waits for nothing";
@@ -226,7 +228,7 @@ pub fn read_poll(table: &TableReader<'_, '_, '_>) -> Option<Poll> {
                 .help("`every` is to be shorter than `for`"),
         );
     }
-    Some(Poll { every, lasts, until: read_expect(&inner) })
+    Some(Poll { every, lasts, lasts_is_own: own.is_some(), until: read_expect(&inner) })
 }
 
 pub fn read_retry(table: &TableReader<'_, '_, '_>, method: Option<&Method>) -> Option<Retry> {

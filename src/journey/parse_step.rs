@@ -215,7 +215,7 @@ pub fn read_scalars(table: &TableReader<'_, '_, '_>, field: &'static Field) -> V
 /// `[steps.json]` swallows every key that follows it: what looks like a step's own key in there is one.
 fn refuse_swallowed(table: &TableReader<'_, '_, '_>) {
     let source = &table.source;
-    for field in [&step::JSON, &step::FORM, &step::QUERY, &step::HEADERS, &step::MULTIPART, &step::GRAPHQL] {
+    for field in [&step::JSON, &step::FORM, &step::QUERY, &step::HEADERS, &step::MULTIPART] {
         let Some(node) = table.get(field) else { continue };
         let Some(inner) = node.get_ref().as_table() else { continue };
         // An inline table ends where it is seen to end.

@@ -121,6 +121,8 @@ pub struct OAuth2 {
 pub struct Poll {
     pub every: Duration,
     pub lasts: Duration,
+    /// Written by the user, not the default.
+    pub lasts_is_own: bool,
     pub until: Vec<Assertion>,
 }
 

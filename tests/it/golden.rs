@@ -13,7 +13,7 @@ async fn every_mistake_gets_its_text() {
         .filter(|p| p.extension().is_some_and(|e| e == "toml"))
         .collect();
     files.sort();
-    assert!(files.len() >= 50, "{} fixtures", files.len());
+    assert!(files.len() >= 85, "{} fixtures", files.len());
     let update = std::env::var_os("UPDATE_GOLDEN").is_some();
     let mut wrong = Vec::new();
     for file in &files {

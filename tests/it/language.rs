@@ -502,3 +502,27 @@ async fn every_recipe_of_the_cookbook_passes_against_the_demo() {
     assert_eq!((checked.code, checked.stderr.as_str()), (0, ""), "{checked:?}");
     assert_eq!(get(&format!("{}/healthz", demo.shop)).await.0, 200);
 }
+
+/// A real shop that nobody made for journeyd; takes npm and minutes, so it belongs to `./tests/run --long`.
+#[tokio::test]
+async fn a_real_shop_is_walked_from_login_to_payment_over_graphql() {
+    let shop = root().join("target/vendure");
+    if !shop.join("installed").exists() {
+        assert!(
+            std::env::var_os("JOURNEYD_TEST_LONG").is_none(),
+            "target/vendure is missing: ./tests/run --install --long"
+        );
+        eprintln!("SKIPPED: Vendure is not installed (./tests/run --install --long)");
+        return;
+    }
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let mut command = tokio::process::Command::new("node");
+    command.args(["shop.js", &port]).current_dir(&shop).kill_on_drop(true).stdin(std::process::Stdio::null());
+    let vendure = Running::spawn(command);
+    crate::support::eventually("Vendure", || async { vendure.output().contains("up").then_some(()) }).await;
+    let url = format!("http://127.0.0.1:{port}");
+    let args = ["run", "--config", "docs/cookbook/journeyd.toml", "vendure", "--repeat", "2"];
+    let finished = run(root(), &args, &[("VENDURE_URL", &url)]).await;
+    assert_eq!(finished.code, 0, "{finished:?}");
+    assert!(finished.stdout.contains("vendure: 2 runs, 2 passed"), "{finished:?}");
+}
