@@ -168,15 +168,29 @@ impl Diagnostic {
 
 /// Collects findings while files are read. Shared by reference, so that every parser can add to it.
 #[derive(Debug, Default)]
-pub struct Findings(RefCell<Vec<Diagnostic>>);
+pub struct Findings {
+    list: RefCell<Vec<Diagnostic>>,
+    /// Where what goes wrong follows from a mistake that is told.
+    shadows: RefCell<Vec<Place>>,
+}
 
 impl Findings {
     pub fn push(&self, diagnostic: Diagnostic) {
+        let place = &diagnostic.place;
+        let follows = |shadow: &Place| shadow.file == place.file && shadow.span.contains(&place.span.start);
+        if self.shadows.borrow().iter().any(follows) {
+            return;
+        }
         // A fragment used by ten journeys is read ten times; its mistakes are told once.
-        let mut list = self.0.borrow_mut();
+        let mut list = self.list.borrow_mut();
         if !list.contains(&diagnostic) {
             list.push(diagnostic);
         }
+    }
+
+    /// Says that a mistake, already told, has consequences within `place` that are not worth telling.
+    pub fn shadow(&self, place: Place) {
+        self.shadows.borrow_mut().push(place);
     }
 
     pub fn has_errors(&self) -> bool {
@@ -184,12 +198,12 @@ impl Findings {
     }
 
     pub fn error_count(&self) -> usize {
-        self.0.borrow().iter().filter(|d| d.gravity == Gravity::Error).count()
+        self.list.borrow().iter().filter(|d| d.gravity == Gravity::Error).count()
     }
 
     /// Everything found, by file and position.
     pub fn into_sorted(self) -> Vec<Diagnostic> {
-        let mut list = self.0.into_inner();
+        let mut list = self.list.into_inner();
         list.sort_by(|a, b| {
             (&a.place.file.name, a.place.span.start, a.gravity).cmp(&(
                 &b.place.file.name,

@@ -4,6 +4,7 @@
 
 mod field;
 pub mod schema;
+mod syntax;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -45,16 +46,11 @@ impl<'f> Source<'f> {
     /// Parses the text; TOML's own errors become findings, and what could be read is returned all the same.
     pub fn parse<'i>(&self, text: &'i str) -> Spanned<DeTable<'i>> {
         let (table, errors) = DeTable::parse_recoverable(text);
-        let mut last_line = None;
-        for error in errors {
-            let span = error.span().unwrap_or(0..0);
-            let line = self.file.line_column(span.start).0;
-            // One broken line makes the parser stumble several times; the first message is the useful one.
-            if last_line.replace(line) == Some(line) {
-                continue;
-            }
-            let help = toml_help(&self.file.text, &span, error.message());
-            self.push(self.error(span, "this is not valid TOML", error.message().replace('\n', ", ")).help_if(help));
+        let errors: Vec<(Span, String)> =
+            errors.iter().map(|e| (e.span().unwrap_or(0..0), e.message().to_owned())).collect();
+        for mistake in syntax::mistakes(text, &errors) {
+            self.push(self.error(mistake.span, "this is not valid TOML", mistake.label).help_if(mistake.help));
+            self.findings.shadow(self.place(mistake.shadow));
         }
         table
     }
@@ -125,30 +121,6 @@ pub fn type_name(value: &DeValue<'_>) -> &'static str {
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
     }
-}
-
-fn toml_help(text: &str, span: &Span, message: &str) -> Option<String> {
-    let start = text[..span.start.min(text.len())].rfind('\n').map_or(0, |i| i + 1);
-    let line = text[start..].lines().next().unwrap_or("").trim();
-    if message.contains("duplicate key") {
-        return Some("a key may stand only once in a table; a second [[steps]] needs its own header".into());
-    }
-    if let Some((key, value)) = line.split_once('=') {
-        let value = value.trim();
-        if !value.is_empty()
-            && !value.starts_with(['"', '\'', '[', '{', '+', '-'])
-            && !value.as_bytes()[0].is_ascii_digit()
-            && value != "true"
-            && value != "false"
-        {
-            // The value stays out: it may be a secret that somebody forgot to quote.
-            return Some(format!("text needs quotes: {} = \"…\"", key.trim()));
-        }
-        if value.matches('"').count() % 2 == 1 {
-            return Some("the string has no closing quote".into());
-        }
-    }
-    None
 }
 
 /// A text with its place, and where its characters stand in the file.

@@ -74,7 +74,7 @@ async fn the_examples_of_the_language_reference_are_valid() {
     let dir = folder(&[("j.toml", &format!("{step}{}{}", blocks[0], blocks[1]))]);
     let finished = run(dir.path(), &["check", "j.toml"], &[]).await;
     assert_eq!(finished.code, 0, "{finished:?}");
-    assert!(finished.stderr.contains("0 errors, 7 warnings"), "{finished:?}");
+    assert!(finished.stderr.contains("0 errors, 8 warnings"), "{finished:?}");
 }
 
 #[tokio::test]
