@@ -88,15 +88,12 @@ fn unfit(message: impl Into<String>) -> Error {
 /// RFC 3339 in UTC, or by a strftime format; moved by days, hours, minutes or seconds.
 fn show_time(now: Timestamp, format: Option<String>, more: &Kwargs) -> Result<String, Error> {
     let mut at = now.to_utc();
-    let units: [(&str, fn(i64) -> Option<TimeDelta>); 4] = [
-        ("days", TimeDelta::try_days),
-        ("hours", TimeDelta::try_hours),
-        ("minutes", TimeDelta::try_minutes),
-        ("seconds", TimeDelta::try_seconds),
-    ];
-    for (unit, delta) in units {
-        let amount = more.get::<Option<i64>>(unit)?.unwrap_or(0);
-        at = delta(amount).and_then(|d| at.checked_add_signed(d)).ok_or_else(|| unfit("now(): too far away"))?;
+    for (unit, seconds) in [("days", 86_400), ("hours", 3_600), ("minutes", 60), ("seconds", 1)] {
+        let amount = more.get::<Option<i64>>(unit)?.unwrap_or(0).checked_mul(seconds);
+        at = amount
+            .and_then(TimeDelta::try_seconds)
+            .and_then(|d| at.checked_add_signed(d))
+            .ok_or_else(|| unfit("now(): too far away"))?;
     }
     more.assert_all_used()?;
     let Some(format) = format else { return Ok(at.to_rfc3339_opts(SecondsFormat::Millis, true)) };
@@ -153,7 +150,7 @@ fn random_int(low: i64, high: i64, random: u64) -> Result<i64, Error> {
 /// Registers [`FILTERS`].
 pub fn add_filters(env: &mut Environment<'static>) {
     use minijinja::filters;
-    env.add_filter("b64decode", b64decode);
+    env.add_filter("b64decode", |text: String| b64decode(&text));
     env.add_filter("default", filters::default);
     env.add_filter("first", filters::first);
     env.add_filter("float", filters::float);
@@ -181,7 +178,7 @@ pub fn add_filters(env: &mut Environment<'static>) {
 }
 
 /// Standard and URL-safe alphabets, with or without padding: tokens come in all of them.
-fn b64decode(text: String) -> Result<String, Error> {
+fn b64decode(text: &str) -> Result<String, Error> {
     let plain = text.trim().trim_end_matches('=');
     let bytes = STANDARD_NO_PAD.decode(plain).or_else(|_| URL_SAFE_NO_PAD.decode(plain));
     let bytes = bytes.map_err(|_| unfit("b64decode: this is not base64"))?;

@@ -90,7 +90,10 @@ pub struct Token {
 
 /// Tokens by grant, shared by all runs.
 #[derive(Clone, Default)]
-pub struct Tokens(Arc<Mutex<HashMap<[u8; 32], (Secret, Timestamp)>>>);
+pub struct Tokens(Arc<Mutex<ByGrant>>);
+
+/// A token and when it ends.
+type ByGrant = HashMap<[u8; 32], (Secret, Timestamp)>;
 
 impl Tokens {
     fn get(&self, key: &[u8; 32], at: Timestamp) -> Option<Secret> {

@@ -102,7 +102,7 @@ fn headers(run: &Run<'_>, out: &mut String, mark: char, headers: &HeaderMap) {
         let text = String::from_utf8_lossy(value.as_bytes());
         let shown = match name.as_str() {
             // Names say which cookies there are; values are sessions.
-            "cookie" => text.split("; ").map(|c| masked_cookie(c)).collect::<Vec<_>>().join("; "),
+            "cookie" => text.split("; ").map(masked_cookie).collect::<Vec<_>>().join("; "),
             "set-cookie" => {
                 let (cookie, attributes) = text.split_once(';').unwrap_or((&text, ""));
                 format!("{}{}{attributes}", masked_cookie(cookie), if attributes.is_empty() { "" } else { ";" })

@@ -18,7 +18,9 @@ async fn the_shipped_configuration_loads_with_its_commented_settings_in_use() {
     let secrets = "slack_url = { env = \"SLACK_URL\" }\noncall_key = { env = \"KEY\" }\n";
     let used: Vec<&str> = text
         .lines()
-        .map(|line| line.strip_prefix('#').filter(|rest| !rest.is_empty() && !rest.starts_with(' ')).unwrap_or(line))
+        .map(|line| {
+            line.strip_prefix('#').filter(|rest| !rest.is_empty() && !rest.starts_with([' ', ':'])).unwrap_or(line)
+        })
         .collect();
     let used = used
         .join("\n")
