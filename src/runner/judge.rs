@@ -60,9 +60,7 @@ async fn judge_response(run: &mut Run<'_>, step: &Arc<Step>, seen: &Seen<'_>) ->
     if step.asserts_status() {
         learn_operands(run, step);
     }
-    if error_pages && let Some(found) = challenged(run, step, seen) {
-        return Err(found);
-    }
+    let soft = if error_pages { look_at_page(run, step, seen)? } else { None };
     if judge_status(run, step, seen).is_some() {
         // Whatever was made all the same is to be cleaned up, and what is secret of it is not to be shown.
         if !step.captures.is_empty()
@@ -79,7 +77,7 @@ async fn judge_response(run: &mut Run<'_>, step: &Arc<Step>, seen: &Seen<'_>) ->
     if let Some(failure) = judge_status(run, step, seen) {
         return Err(StepOutcome::Failed(failure));
     }
-    if error_pages && let Some(failure) = soft_failure(run, step, seen) {
+    if let Some(failure) = soft {
         return Err(StepOutcome::Failed(failure));
     }
     let body = Contents::read(step, seen).await?;
@@ -161,9 +159,32 @@ fn lacking(run: &mut Run<'_>, step: &Step, body: &Contents, seen: &Seen<'_>) -> 
     None
 }
 
+/// The text of a response that may be a page or a telling JSON, as much of it as matters.
 fn page_text(seen: &Seen<'_>) -> String {
     let body = &seen.exchange.body;
-    text_of(&seen.exchange.headers, &body[..body.len().min(256 << 10)])
+    match soft::Media::of(&seen.exchange.headers) {
+        soft::Media::Other => String::new(),
+        soft::Media::Json if body.len() > soft::TELLING_JSON => String::new(),
+        _ => text_of(&seen.exchange.headers, &body[..body.len().min(256 << 10)]),
+    }
+}
+
+/// `Err` for a challenge; a failure when a 2xx is an error page.
+fn look_at_page(run: &Run<'_>, step: &Step, seen: &Seen<'_>) -> Result<Option<Failure>, StepOutcome> {
+    let text = page_text(seen);
+    let page = soft::Page {
+        status: seen.exchange.status,
+        headers: &seen.exchange.headers,
+        head: soft::Head::of(&text),
+        text: &text,
+        asked: seen.asked,
+        url: seen.url,
+        redirected: seen.redirects > 0,
+    };
+    match challenged(run, step, seen, &page) {
+        Some(challenge) => Err(challenge),
+        None => Ok(soft_failure(run, step, seen, &page)),
+    }
 }
 
 /// Whether the step asserts this very answer, so that it is no surprise.
@@ -172,14 +193,13 @@ fn asked_for(run: &Run<'_>, step: &Step, seen: &Seen<'_>) -> bool {
 }
 
 /// The site refuses the monitor: the run says nothing of the target.
-fn challenged(run: &Run<'_>, step: &Step, seen: &Seen<'_>) -> Option<StepOutcome> {
+fn challenged(run: &Run<'_>, step: &Step, seen: &Seen<'_>, page: &soft::Page<'_>) -> Option<StepOutcome> {
     let status = seen.exchange.status;
     let possible = (200..300).contains(&status) || matches!(status, 403 | 405 | 406 | 429 | 503);
     if !possible || asked_for(run, step, seen) {
         return None;
     }
-    let text = page_text(seen);
-    let found = soft::challenge(&page(seen, &text))?;
+    let found = soft::challenge(page)?;
     let sign = shorten(&run.redactor.redact(&found.sign), 120);
     let detail = format!(
         "the site challenges the monitor ({}: {sign}); allow-list it, by its User-Agent or address",
@@ -188,19 +208,8 @@ fn challenged(run: &Run<'_>, step: &Step, seen: &Seen<'_>) -> Option<StepOutcome
     Some(StepOutcome::Errored { fault: Fault::Challenged, detail })
 }
 
-fn page<'a>(seen: &'a Seen<'a>, text: &'a str) -> soft::Page<'a> {
-    soft::Page {
-        status: seen.exchange.status,
-        headers: &seen.exchange.headers,
-        text,
-        asked: seen.asked,
-        url: seen.url,
-        redirected: seen.redirects > 0,
-    }
-}
-
 /// A 2xx that is an error, maintenance or login page.
-fn soft_failure(run: &Run<'_>, step: &Step, seen: &Seen<'_>) -> Option<Failure> {
+fn soft_failure(run: &Run<'_>, step: &Step, seen: &Seen<'_>, page: &soft::Page<'_>) -> Option<Failure> {
     if !(200..300).contains(&seen.exchange.status) || step.method == http::Method::HEAD {
         return None;
     }
@@ -213,8 +222,7 @@ fn soft_failure(run: &Run<'_>, step: &Step, seen: &Seen<'_>) -> Option<Failure> 
         From::Url => true,
         _ => false,
     });
-    let text = page_text(seen);
-    let found = soft::soft_error(&page(seen, &text), wants_login)?;
+    let found = soft::soft_error(page, wants_login)?;
     let asserted = |subject: &Subject| match subject {
         // Who asserts the error field or an empty body expects it.
         Subject::Json(query) => found.kind == "json_error" && query.text.contains("error"),

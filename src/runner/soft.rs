@@ -17,12 +17,16 @@ const CHROME: usize = 4000;
 /// The same for titles that also name things: a film, a song, a department.
 const SPARSE: usize = 600;
 
+/// A JSON body that says nothing but an error is small.
+pub const TELLING_JSON: usize = 4 << 10;
+
 /// A response as far as it matters here.
 pub struct Page<'a> {
     pub status: u16,
     pub headers: &'a HeaderMap,
-    /// Decoded.
+    /// Decoded; empty for media that are not looked into.
     pub text: &'a str,
+    pub head: Head<'a>,
     /// What the step asked for, and where redirects led.
     pub asked: &'a Url,
     pub url: &'a Url,
@@ -51,7 +55,7 @@ pub fn challenge(page: &Page<'_>) -> Option<Signature> {
     if ["challenge", "captcha"].contains(&action.as_str()) {
         return signature("aws_waf", format!("header x-amzn-waf-action: {action}"));
     }
-    let head = Head::of(page.text);
+    let head = &page.head;
     let has = |needle: &str| head.raw.contains(needle);
     let titled = |title: &str| head.title == title || head.heading == title;
     let sparse = || visible_text(page.text, SPARSE + 1).len() <= SPARSE;
@@ -95,22 +99,40 @@ pub fn challenge(page: &Page<'_>) -> Option<Signature> {
     None
 }
 
+/// What a response is, as far as pages are told from other media.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Media {
+    Html,
+    /// Plain text, or nobody says what.
+    Text,
+    Json,
+    Other,
+}
+
+impl Media {
+    pub fn of(headers: &HeaderMap) -> Self {
+        let kind = headers.get(http::header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        match kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+            "text/html" | "application/xhtml+xml" => Self::Html,
+            "text/plain" | "" => Self::Text,
+            kind if kind == "application/json" || kind.ends_with("+json") => Self::Json,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// A page that answers 2xx and is an error, maintenance or login page. `wants_login` is whether the step asks for a
 /// login form or asserts one.
 pub fn soft_error(page: &Page<'_>, wants_login: bool) -> Option<Signature> {
-    let kind = page.headers.get(http::header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if kind == "application/json" || kind.ends_with("+json") {
-        return json_error(page.text);
+    match Media::of(page.headers) {
+        Media::Json => return json_error(page.text),
+        Media::Other => return None,
+        Media::Html if page.status == 200 && page.text.trim().is_empty() => {
+            return signature("blank_page", "a page without a character");
+        }
+        Media::Html | Media::Text => {}
     }
-    let html = kind == "text/html" || kind == "application/xhtml+xml";
-    if !html && !kind.is_empty() && kind != "text/plain" {
-        return None;
-    }
-    if html && page.status == 200 && page.text.trim().is_empty() {
-        return signature("blank_page", "a page without a character");
-    }
-    let head = Head::of(page.text);
+    let head = &page.head;
     for (place, whole) in [("title", &head.title), ("heading", &head.heading)] {
         let Some((kind, strength)) = segments(whole).find_map(|segment| phrase(&segment)) else { continue };
         let limit = if strength == Strength::Plain { CHROME } else { SPARSE };
@@ -132,7 +154,7 @@ pub fn soft_error(page: &Page<'_>, wants_login: bool) -> Option<Signature> {
             return signature(kind, format!("text {:?}", shown(&text)));
         }
     }
-    if page.redirected && !wants_login && !leads_to_login(page.asked) && has_password_field(&head.raw, page.text) {
+    if page.redirected && !wants_login && !leads_to_login(page.asked) && has_password_field(page.text) {
         return signature("login_page", format!("a password field at {}", page.url.path()));
     }
     None
@@ -140,7 +162,7 @@ pub fn soft_error(page: &Page<'_>, wants_login: bool) -> Option<Signature> {
 
 /// An API's way of failing with 200: a top-level `error` that says something, and nothing else of weight.
 fn json_error(text: &str) -> Option<Signature> {
-    if text.len() > 4 << 10 {
+    if text.len() > TELLING_JSON {
         return None;
     }
     let json: Json = serde_json::from_str(text).ok()?;
@@ -186,26 +208,24 @@ pub fn speaks_of_login(selector: &str) -> bool {
     ["password", "login", "signin", "sign-in", "csrf", "token", "username", "email"].iter().any(|w| lower.contains(w))
 }
 
-fn has_password_field(head: &str, text: &str) -> bool {
-    // Forms stand anywhere; the rest of a page is searched only when a redirect made it suspicious.
-    [head, text].iter().any(|text| {
-        let lower = text.to_ascii_lowercase();
-        ["type=\"password\"", "type='password'", "type=password"].iter().any(|field| lower.contains(field))
-    })
+fn has_password_field(text: &str) -> bool {
+    // Forms stand anywhere; a page is searched whole only when a redirect made it suspicious.
+    let lower = text.to_ascii_lowercase();
+    ["type=\"password\"", "type='password'", "type=password"].iter().any(|field| lower.contains(field))
 }
 
 /// The beginning of a page with its title and first heading, both in lower case and without markup.
-struct Head {
-    raw: String,
+pub struct Head<'a> {
+    raw: &'a str,
     title: String,
     heading: String,
 }
 
-impl Head {
-    fn of(text: &str) -> Self {
+impl<'a> Head<'a> {
+    pub fn of(text: &'a str) -> Self {
         let raw = &text[..text.floor_char_boundary(HEAD)];
         let lower = raw.to_ascii_lowercase();
-        Self { title: element(raw, &lower, "title"), heading: element(raw, &lower, "h1"), raw: raw.to_owned() }
+        Self { title: element(raw, &lower, "title"), heading: element(raw, &lower, "h1"), raw }
     }
 }
 

@@ -8,7 +8,15 @@ fn look_at(status: u16, kind: &str, text: &str, asked: &str, url: &str) -> (Opti
     let mut headers = HeaderMap::new();
     headers.insert(http::header::CONTENT_TYPE, kind.parse().unwrap());
     let (asked, url) = (Url::parse(asked).unwrap(), Url::parse(url).unwrap());
-    let page = Page { status, headers: &headers, text, asked: &asked, url: &url, redirected: asked != url };
+    let page = Page {
+        status,
+        headers: &headers,
+        text,
+        head: Head::of(text),
+        asked: &asked,
+        url: &url,
+        redirected: asked != url,
+    };
     (challenge(&page), soft_error(&page, false))
 }
 
@@ -150,6 +158,14 @@ fn challenges_are_recognised_and_pages_about_them_are_not() {
     let mut headers = HeaderMap::new();
     headers.insert("cf-mitigated", "challenge".parse().unwrap());
     let url = Url::parse("https://a.example/").unwrap();
-    let page = Page { status: 403, headers: &headers, text: "", asked: &url, url: &url, redirected: false };
+    let page = Page {
+        status: 403,
+        headers: &headers,
+        text: "",
+        head: Head::of(""),
+        asked: &url,
+        url: &url,
+        redirected: false,
+    };
     assert_eq!(challenge(&page).unwrap().kind, "cloudflare");
 }
