@@ -43,7 +43,13 @@ impl Authority {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(year, 1, 1);
-        let certificate = params.signed_by(&key, &self.0).unwrap();
+        if name == "self.signed" {
+            params.subject_alt_names = vec![rcgen::SanType::DnsName("localhost".try_into().unwrap())];
+        }
+        let certificate = match name {
+            "self.signed" => params.self_signed(&key).unwrap(),
+            _ => params.signed_by(&key, &self.0).unwrap(),
+        };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -119,6 +125,7 @@ async fn certificates_and_handshakes_that_fail_say_how() {
         authority.server("localhost", 2021).await,
         authority.server("other.test", 2090).await,
     );
+    let self_signed = authority.server("self.signed", 2090).await;
     let dir = folder(&[("ca.pem", &authority.0.pem()), ("none.pem", "")]);
     let trusted = dir.path().join("ca.pem");
     let trusted = trusted.to_str().unwrap();
@@ -127,6 +134,7 @@ async fn certificates_and_handshakes_that_fail_say_how() {
         (&expired, trusted, "tls_certificate (tls_expired)"),
         (&wrong, trusted, "tls_certificate (tls_name)"),
         (&good, "", "tls_certificate (tls_issuer)"),
+        (&self_signed, trusted, "tls_certificate (tls_issuer)"),
         (&not_tls, trusted, "tls_handshake (tls_not_tls)"),
     ] {
         std::fs::write(dir.path().join("j.toml"), journey(url)).unwrap();

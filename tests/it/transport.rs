@@ -177,6 +177,8 @@ async fn connections_that_cannot_be_made_say_why() {
         format!("http://{}", listener.local_addr().unwrap())
     };
     assert_eq!(verdict(&refused, "").await.0, "connect_refused (tcp_refused)");
+    // RFC 6761 §6.4: this name never exists, and resolvers know it.
+    assert_eq!(verdict("http://shop.invalid", "").await.0, "dns (dns_nxdomain)");
     // A listener with a full backlog lets SYNs fall on the floor, as a firewall does.
     let (url, _hold) = black_hole();
     assert_eq!(verdict(&url, "").await.0, "connect_timeout (tcp_timeout)");
