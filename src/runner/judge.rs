@@ -9,23 +9,21 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use url::Url;
 
-use crate::clock::{Timestamp, now};
-use crate::journey::assertion::{Assertion, Condition, CssQuery, Observed, Subject, Wanted, shorten};
-use crate::journey::capture::{Capture, From};
+use crate::clock::Timestamp;
+use crate::journey::assertion::{Assertion, Condition, Observed, Subject, Wanted, shorten};
+use crate::journey::capture::Capture;
 use crate::journey::json_template::JsonTemplate;
 use crate::journey::model::Step;
 use crate::journey::request::{Body, GraphQl};
 use crate::journey::template::{Bound, RenderError};
-use crate::report::{Failure, Fault, Reason, StepOutcome};
-use crate::runner::inspect::{SMALL, Selected, Unreadable, json_of, select, text_of, visible_text};
+use crate::report::{Failure, Reason, StepOutcome};
+use crate::runner::contents::Contents;
+use crate::runner::inspect::{json_of, text_of, visible_text};
 use crate::runner::journey::{Run, unrenderable};
 use crate::runner::learn::learn_json;
-use crate::runner::soft;
+use crate::runner::pages::look_at_page;
 use crate::runner::transport::Exchange;
 use crate::secret::is_secret_key;
-
-/// Longer values are not captured: they would end up in requests and memory of every later step.
-const MAX_CAPTURE: usize = 8 << 10;
 
 /// A final response and what led to it.
 pub struct Seen<'a> {
@@ -159,98 +157,6 @@ fn lacking(run: &mut Run<'_>, step: &Step, body: &Contents, seen: &Seen<'_>) -> 
     None
 }
 
-/// The text of a response that may be a page or a telling JSON, as much of it as matters.
-fn page_text(seen: &Seen<'_>) -> String {
-    let body = &seen.exchange.body;
-    match soft::Media::of(&seen.exchange.headers) {
-        soft::Media::Other => String::new(),
-        soft::Media::Json if body.len() > soft::TELLING_JSON => String::new(),
-        _ => text_of(&seen.exchange.headers, &body[..body.len().min(256 << 10)]),
-    }
-}
-
-/// `Err` for a challenge; a failure when a 2xx is an error page.
-fn look_at_page(run: &Run<'_>, step: &Step, seen: &Seen<'_>) -> Result<Option<Failure>, StepOutcome> {
-    let text = page_text(seen);
-    let page = soft::Page {
-        status: seen.exchange.status,
-        headers: &seen.exchange.headers,
-        head: soft::Head::of(&text),
-        text: &text,
-        asked: seen.asked,
-        url: seen.url,
-        redirected: seen.redirects > 0,
-    };
-    match challenged(run, step, seen, &page) {
-        Some(challenge) => Err(challenge),
-        None => Ok(soft_failure(run, step, seen, &page)),
-    }
-}
-
-/// Whether the step asserts this very answer, so that it is no surprise.
-fn asked_for(run: &Run<'_>, step: &Step, seen: &Seen<'_>) -> bool {
-    !(200..300).contains(&seen.exchange.status) && step.asserts_status() && judge_status(run, step, seen).is_none()
-}
-
-/// The site refuses the monitor: the run says nothing of the target.
-fn challenged(run: &Run<'_>, step: &Step, seen: &Seen<'_>, page: &soft::Page<'_>) -> Option<StepOutcome> {
-    let status = seen.exchange.status;
-    let possible = (200..300).contains(&status) || matches!(status, 403 | 405 | 406 | 429 | 503);
-    if !possible || asked_for(run, step, seen) {
-        return None;
-    }
-    let found = soft::challenge(page)?;
-    let sign = shorten(&run.redactor.redact(&found.sign), 120);
-    let detail = format!(
-        "the site challenges the monitor ({}: {sign}); allow-list it, by its User-Agent or address",
-        found.kind
-    );
-    Some(StepOutcome::Errored { fault: Fault::Challenged, detail })
-}
-
-/// A 2xx that is an error, maintenance or login page.
-fn soft_failure(run: &Run<'_>, step: &Step, seen: &Seen<'_>, page: &soft::Page<'_>) -> Option<Failure> {
-    if !(200..300).contains(&seen.exchange.status) || step.method == http::Method::HEAD {
-        return None;
-    }
-    let wants_login = step.assertions.iter().any(|a| match &a.subject {
-        Subject::Url => true,
-        Subject::Css(query) => soft::speaks_of_login(&query.text),
-        _ => false,
-    }) || step.captures.iter().any(|c| match &c.from {
-        From::Css(query) => soft::speaks_of_login(&query.text),
-        From::Url => true,
-        _ => false,
-    });
-    let found = soft::soft_error(page, wants_login)?;
-    let asserted = |subject: &Subject| match subject {
-        // Who asserts the error field or an empty body expects it.
-        Subject::Json(query) => found.kind == "json_error" && query.text.contains("error"),
-        Subject::Size | Subject::Body => found.kind == "blank_page",
-        _ => false,
-    };
-    if step.assertions.iter().any(|a| asserted(&a.subject)) {
-        return None;
-    }
-    let kind = found.kind;
-    let what = match kind {
-        "maintenance_page" => "a maintenance page",
-        "login_page" => "a login page instead of content",
-        "not_found_page" => "a page that says \"not found\"",
-        "blank_page" => "a blank page",
-        "json_error" => "an error",
-        _ => "an error page",
-    };
-    Some(Failure {
-        reason: Reason::SoftError,
-        kind,
-        subject: "page".to_owned(),
-        expected: "content".to_owned(),
-        got: format!("{} with {what}: {}", seen.exchange.status, shorten(&run.redactor.redact(&found.sign), 200)),
-        place: step.place.show(),
-    })
-}
-
 /// GraphQL tells of errors with 200.
 fn graphql_errors(run: &mut Run<'_>, step: &Step, body: &Contents, seen: &Seen<'_>) -> Option<Failure> {
     let Body::GraphQl(GraphQl { errors_asserted: false, .. }) = &step.body else { return None };
@@ -305,7 +211,7 @@ enum Work<'a> {
     Assert(&'a Assertion),
 }
 
-fn judge_status(run: &Run<'_>, step: &Step, seen: &Seen<'_>) -> Option<Failure> {
+pub fn judge_status(run: &Run<'_>, step: &Step, seen: &Seen<'_>) -> Option<Failure> {
     let status = seen.exchange.status;
     let (expected, place) = match step.assertions.iter().find(|a| matches!(a.subject, Subject::Status)) {
         Some(assertion) => {
@@ -353,182 +259,6 @@ fn first_words(run: &Run<'_>, seen: &Seen<'_>) -> Option<String> {
     let text = run.redactor.redact(&text_of(&seen.exchange.headers, &body[..body.len().min(64 << 10)]));
     let words: String = visible_text(&text, 1000).chars().filter(|c| !c.is_control()).collect();
     (!words.is_empty()).then(|| format!("{:?}", shorten(&words, 200)))
-}
-
-/// What the step's captures and assertions need from the body, read once.
-struct Contents {
-    step: Arc<Step>,
-    text: Option<String>,
-    json: Option<Result<Json, Unreadable>>,
-    /// In the order of [`css_queries`].
-    css: Option<Result<Vec<Selected>, Unreadable>>,
-}
-
-fn css_queries(step: &Step) -> Vec<&CssQuery> {
-    let captured = step.captures.iter().filter_map(|c| match &c.from {
-        From::Css(query) => Some(query),
-        _ => None,
-    });
-    let asserted = step.assertions.iter().chain(step.until()).filter_map(|a| match &a.subject {
-        Subject::Css(query) => Some(query),
-        _ => None,
-    });
-    captured.chain(asserted).collect()
-}
-
-impl Contents {
-    async fn read(step: &Arc<Step>, seen: &Seen<'_>) -> Result<Self, StepOutcome> {
-        let wants = |test: &dyn Fn(&Subject) -> bool, from: &dyn Fn(&From) -> bool| {
-            step.assertions.iter().chain(step.until()).any(|a| test(&a.subject))
-                || step.captures.iter().any(|c| from(&c.from))
-        };
-        let wants_text = wants(&|s| matches!(s, Subject::Body), &|f| matches!(f, From::Body));
-        let wants_json = matches!(&step.body, Body::GraphQl(graphql) if !graphql.errors_asserted)
-            || wants(&|s| matches!(s, Subject::Json(_)), &|f| matches!(f, From::Json(_)));
-        let wants_css = wants(&|s| matches!(s, Subject::Css(_)), &|f| matches!(f, From::Css(_)));
-        let (headers, body) = (seen.exchange.headers.clone(), seen.exchange.body.clone());
-        let small = body.len() <= SMALL;
-        let queried = Arc::clone(step);
-        let work = move || Self {
-            step: Arc::clone(&queried),
-            json: wants_json.then(|| json_of(&body)),
-            css: wants_css.then(|| select(&text_of(&headers, &body), &css_queries(&queried))),
-            text: wants_text.then(|| text_of(&headers, &body)),
-        };
-        if small {
-            return Ok(work());
-        }
-        // A big page may take its whole CPU budget; other runs must not wait for it.
-        match tokio::task::spawn_blocking(work).await {
-            Ok(contents) => Ok(contents),
-            Err(_) => Err(StepOutcome::Errored {
-                fault: crate::report::Fault::Panic,
-                detail: "journeyd failed while reading the body; this is a bug".into(),
-            }),
-        }
-    }
-
-    fn css(&self, query: &CssQuery) -> Result<Selected, Unreadable> {
-        let index = css_queries(&self.step).iter().position(|q| std::ptr::eq(*q, query));
-        match (&self.css, index) {
-            (Some(Ok(found)), Some(index)) => Ok(found.get(index).cloned().unwrap_or_default()),
-            (Some(Err(problem)), _) => Err(problem.clone()),
-            _ => Ok(Selected::default()),
-        }
-    }
-
-    fn json(&self) -> Result<&Json, Unreadable> {
-        match &self.json {
-            Some(Ok(json)) => Ok(json),
-            Some(Err(problem)) => Err(problem.clone()),
-            None => Ok(&Json::Null),
-        }
-    }
-
-    /// The value of a capture, or what was found instead.
-    fn capture(&self, run: &Run<'_>, capture: &Capture, seen: &Seen<'_>) -> Result<Json, String> {
-        let nothing = || "nothing".to_owned();
-        let found = match &capture.from {
-            From::Json(query) => {
-                let json = self.json().map_err(|problem| problem.text)?;
-                let nodes = query.path.query(json).all();
-                match (query.singular, nodes.first()) {
-                    (true, Some(node)) => (*node).clone(),
-                    (false, Some(_)) => Json::Array(nodes.into_iter().cloned().collect()),
-                    (_, None) => return Err(nothing()),
-                }
-            }
-            From::Css(query) => {
-                let selected = self.css(query).map_err(|problem| problem.text)?;
-                match (selected.first, selected.count, &query.attr) {
-                    (Some(text), _, _) => Json::String(text),
-                    (None, 1.., Some(attr)) => return Err(format!("an element without the attribute {attr}")),
-                    (None, _, _) => return Err(nothing()),
-                }
-            }
-            From::Header(name) => Json::String(
-                seen.exchange.headers.get(name).and_then(|v| v.to_str().ok()).ok_or_else(nothing)?.to_owned(),
-            ),
-            From::Cookie(name) => Json::String(run.jar.value(seen.url, name).ok_or_else(nothing)?),
-            From::Url => Json::String(seen.url.to_string()),
-            From::Body => Json::String(self.text.clone().unwrap_or_default()),
-        };
-        let value = match (&capture.regex, found) {
-            (None, value) => value,
-            (Some(_), value) => {
-                let text = crate::journey::template::to_text(&value);
-                Json::String(capture.narrow(&text).ok_or_else(|| "no match".to_owned())?)
-            }
-        };
-        let value = match value {
-            Json::String(text) if capture.is_address() => match seen.url.join(&text) {
-                Ok(url) => Json::String(url.to_string()),
-                Err(_) => return Err(format!("{text:?}, which is not an address")),
-            },
-            other => other,
-        };
-        let value = match capture.kind {
-            Some(kind) => kind.convert(value.clone()).ok_or_else(|| {
-                let shown = if capture.secret { "a value".to_owned() } else { format!("{value}") };
-                format!("{}, which is not {kind}", shorten(&shown, 80))
-            })?,
-            None => value,
-        };
-        let size = crate::journey::template::to_text(&value).len();
-        if size > MAX_CAPTURE {
-            return Err(format!("{size} bytes, more than the {MAX_CAPTURE} that a capture may have"));
-        }
-        Ok(value)
-    }
-
-    fn observe(&self, run: &Run<'_>, subject: &Subject, seen: &Seen<'_>) -> Result<Observed, Unreadable> {
-        Ok(match subject {
-            Subject::Status => Observed::one(seen.exchange.status),
-            Subject::Within => Observed::one(seen.duration.as_secs_f64()),
-            Subject::Header(name) => Observed::texts(
-                seen.exchange
-                    .headers
-                    .get_all(name)
-                    .iter()
-                    .map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
-                    .collect(),
-            ),
-            Subject::Cookie(name) => Observed::texts(run.jar.value(seen.url, name).into_iter().collect()),
-            Subject::Body => Observed::texts(vec![self.text.clone().unwrap_or_default()]),
-            Subject::Json(query) => {
-                let nodes = query.path.query(self.json()?).all();
-                if query.singular {
-                    let values: Vec<Json> = nodes.into_iter().cloned().collect();
-                    let count = match values.first() {
-                        Some(Json::Array(items)) => items.len(),
-                        Some(_) => 1,
-                        None => 0,
-                    };
-                    let exists = !values.is_empty();
-                    // An empty list exists, and has no items.
-                    Observed { count: if exists { count } else { 0 }, values, textual: false }
-                } else {
-                    let count = nodes.len();
-                    Observed { values: vec![Json::Array(nodes.into_iter().cloned().collect())], count, textual: false }
-                }
-            }
-            Subject::Css(query) => {
-                let selected = self.css(query)?;
-                Observed {
-                    count: selected.count,
-                    values: selected.first.into_iter().map(Json::String).collect(),
-                    textual: true,
-                }
-            }
-            Subject::Url => Observed::one(seen.url.as_str()),
-            Subject::Redirects => Observed::one(seen.redirects),
-            Subject::Size => Observed::one(seen.exchange.body.len()),
-            Subject::TlsDaysLeft => match seen.certificate_expires {
-                Some(at) => Observed::one(at.since(now()).as_secs() / (24 * 3600)),
-                None => Observed { values: Vec::new(), count: 0, textual: false },
-            },
-        })
-    }
 }
 
 fn bind(run: &mut Run<'_>, capture: &Capture, value: Json) {

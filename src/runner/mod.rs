@@ -13,6 +13,7 @@
 //! that another HTTP client can take reqwest's place in one module.
 
 mod classify;
+mod contents;
 mod cookies;
 mod curl;
 mod inspect;
@@ -20,7 +21,9 @@ mod journey;
 mod judge;
 mod learn;
 mod oauth;
+mod pages;
 mod prepare;
+mod reproduce;
 mod resolver;
 mod soft;
 mod step;

@@ -13,7 +13,8 @@ use crate::runner::classify::{Blame, Verdict};
 use crate::runner::journey::{Limit, Run, unrenderable};
 use crate::runner::judge::{Judged, Seen, judge};
 use crate::runner::oauth::{self, Token};
-use crate::runner::prepare::{AuthKind, Prepared, curl_line, prepare};
+use crate::runner::prepare::{AuthKind, Prepared, prepare};
+use crate::runner::reproduce::curl_line;
 use crate::runner::walk::{MAX_URL, Walk};
 
 /// How a step ended, before it gets its place in the report.
