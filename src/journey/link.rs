@@ -25,6 +25,11 @@ use crate::timetable::Timetable;
 /// How often a journey without any schedule runs.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Steps of one journey, and how deep fragments may use fragments: more is a mistake, and ten uses of ten uses of ten
+/// would eat the memory.
+const MAX_STEPS: usize = 1000;
+const MAX_DEPTH: usize = 8;
+
 /// Where fragments come from. Implementations tell why one cannot be had.
 pub trait Library {
     fn fragment(&self, from: &Arc<SourceFile>, path: &Text, findings: &Findings) -> Option<Arc<FragmentFile>>;
@@ -63,10 +68,19 @@ pub fn link(
         findings,
         fragment_vars: Vec::new(),
         stack: vec![file.file.name.clone()],
+        spliced: 0,
         lacking: None,
     };
     let mut steps = linker.splice(&file.file, &file.steps);
     let mut cleanup = linker.splice(&file.file, &file.cleanup);
+    if linker.spliced > MAX_STEPS {
+        let place = Place { file: Arc::clone(&file.file), span: 0..0 };
+        findings.push(
+            Diagnostic::error(place, format!("this journey has more than {MAX_STEPS} steps"))
+                .help("a journey is what one user does; several journeys can share fragments"),
+        );
+        return None;
+    }
     for attached in steps.iter_mut().chain(&mut cleanup).flat_map(|step| step.body.files()) {
         attached.bytes = library.bytes(attached, true, findings).unwrap_or_default();
     }
@@ -165,6 +179,8 @@ struct Linker<'a> {
     fragment_vars: Vec<Var>,
     /// Files being spliced, to notice a cycle.
     stack: Vec<String>,
+    /// Entries looked at so far.
+    spliced: usize,
     /// The variant being laid out, and the vars that some variant sets.
     lacking: Option<(String, BTreeSet<String>)>,
 }
@@ -173,6 +189,10 @@ impl Linker<'_> {
     fn splice(&mut self, file: &Arc<SourceFile>, entries: &[StepEntry]) -> Vec<Step> {
         let mut out = Vec::new();
         for entry in entries {
+            self.spliced += 1;
+            if self.spliced > MAX_STEPS {
+                break;
+            }
             match entry {
                 StepEntry::Own(step) => out.push((**step).clone()),
                 StepEntry::Use { path, alias, only, place } => {
@@ -185,6 +205,11 @@ impl Linker<'_> {
                                 .label("closes the circle")
                                 .help(chain.join(" → ")),
                         );
+                        continue;
+                    }
+                    if self.stack.len() > MAX_DEPTH {
+                        let message = format!("fragments use fragments more than {MAX_DEPTH} deep");
+                        self.findings.push(Diagnostic::error(place.clone(), message).label("too deep"));
                         continue;
                     }
                     self.stack.push(fragment.file.name.clone());
