@@ -17,7 +17,8 @@ pub struct Kept {
 
 /// Keeps what a user did on the site. `hosts` names the hosts to keep; without any, the first page's site.
 pub fn keep(all: Vec<Recorded>, hosts: &[String]) -> Result<Kept, ImportError> {
-    let is_page = |r: &&Recorded| r.kind == "document" || r.answer.as_ref().is_some_and(Answer::is_html);
+    let leads = |a: &Answer| a.is_html() || (300..400).contains(&a.status);
+    let is_page = |r: &&Recorded| r.kind == "document" || r.answer.as_ref().is_some_and(leads);
     let named = |r: &&Recorded| hosts.iter().any(|host| r.url.host_str() == Some(host));
     let first = if hosts.is_empty() { all.iter().find(is_page).or(all.first()) } else { all.iter().find(named) };
     let Some(first) = first else {
@@ -76,7 +77,11 @@ pub fn keep(all: Vec<Recorded>, hosts: &[String]) -> Result<Kept, ImportError> {
             "nothing is left: only static files, third parties or failed requests".into(),
         ));
     }
-    let mut notes: Vec<String> = dropped.iter().map(|(why, count)| format!("left out {count} {why}")).collect();
+    let left_out: Vec<String> = dropped.iter().map(|(why, count)| format!("{why} ({count})")).collect();
+    let mut notes = Vec::new();
+    if !left_out.is_empty() {
+        notes.push(format!("left out: {}", left_out.join(", ")));
+    }
     if !hosts_dropped.is_empty() {
         notes.push(format!("hosts left out: {} (--host keeps one)", hosts_dropped.join(", ")));
     }

@@ -129,7 +129,7 @@ impl Writer {
                 }
             }
         }
-        if is_secret_key(name) && !value.is_empty() && !is_token_name(name) {
+        if is_secret_key(name) && !value.is_empty() {
             return format!("{{{{ secret.{} }}}}", self.secret(name, value));
         }
         literal(value)
