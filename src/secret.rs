@@ -81,6 +81,8 @@ pub struct Redactor {
     shared: Arc<Known>,
     /// Secrets met during one run: few, searched one by one, so that adding one is cheap.
     own: Vec<(String, Arc<str>)>,
+    /// What a target hands out may not take the room of what the journey captures and computes.
+    sparing: bool,
 }
 
 #[derive(Default)]
@@ -103,12 +105,32 @@ impl Redactor {
         }
         // Failing to build would need gigabytes of secrets; without it the forms are searched one by one.
         known.automaton = AhoCorasick::new(&known.forms).ok();
-        Self { shared: Arc::new(known), own: Vec::new() }
+        Self { shared: Arc::new(known), own: Vec::new(), sparing: false }
+    }
+
+    /// While `on`, secrets are learned only into the room that targets may fill.
+    pub fn spare(&mut self, on: bool) {
+        self.sparing = on;
+    }
+
+    /// The text redacted, also where it spells a secret as HTML or JSON does: `&#43;` for `+`, `\/` for `/`.
+    pub fn redact_spelled(&self, text: &str) -> String {
+        let plain = self.redact(text);
+        for spelled in [html_decoded(&plain), json_decoded(&plain)] {
+            if spelled != plain {
+                let masked = self.redact(&spelled);
+                if masked != spelled {
+                    return masked;
+                }
+            }
+        }
+        plain
     }
 
     /// Adds a secret met during this run.
     pub fn learn(&mut self, name: &str, value: &str) {
-        if self.own.len() >= MAX_OWN_FORMS || self.own.iter().any(|(form, _)| form == value) {
+        let room = if self.sparing { MAX_OWN_FORMS / 2 } else { MAX_OWN_FORMS };
+        if self.own.len() >= room || self.own.iter().any(|(form, _)| form == value) {
             return;
         }
         let name: Arc<str> = name.into();
@@ -184,6 +206,77 @@ impl fmt::Debug for Redactor {
 }
 
 /// Every spelling in which `value` may turn up again.
+/// Character references of HTML as the characters that they stand for.
+pub fn html_decoded(text: &str) -> String {
+    const NAMED: [(&str, char); 9] = [
+        ("amp", '&'),
+        ("lt", '<'),
+        ("gt", '>'),
+        ("quot", '"'),
+        ("apos", '\''),
+        ("nbsp", ' '),
+        ("rsquo", '’'),
+        ("lsquo", '‘'),
+        ("plus", '+'),
+    ];
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('&') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let name = rest[1..].split(';').next().filter(|name| name.len() < 10 && name.len() + 2 <= rest.len());
+        let decoded = name.and_then(|name| match name.strip_prefix('#') {
+            Some(number) => {
+                let code = match number.strip_prefix(['x', 'X']) {
+                    Some(hex) => u32::from_str_radix(hex, 16).ok(),
+                    None => number.parse().ok(),
+                };
+                code.and_then(char::from_u32)
+            }
+            None => NAMED.iter().find(|(known, _)| *known == name).map(|(_, c)| *c),
+        });
+        match (name, decoded) {
+            (Some(name), Some(c)) => {
+                out.push(c);
+                rest = &rest[name.len() + 2..];
+            }
+            _ => {
+                out.push('&');
+                rest = &rest[1..];
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Escapes of JSON strings as the characters that they stand for, wherever they stand.
+fn json_decoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        let Some(c) = rest.chars().next() else { break };
+        let code = rest.get(1..5).filter(|_| c == 'u').and_then(|hex| u32::from_str_radix(hex, 16).ok());
+        match code.and_then(char::from_u32) {
+            Some(decoded) => {
+                out.push(decoded);
+                rest = &rest[5..];
+            }
+            None => {
+                if !"/\"\\".contains(c) {
+                    out.push('\\');
+                }
+                out.push(c);
+                rest = &rest[c.len_utf8()..];
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
 fn forms(value: &str) -> BTreeSet<String> {
     let mut forms = BTreeSet::new();
     if value.len() < MIN_REDACTED_LEN {

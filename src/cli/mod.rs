@@ -314,8 +314,11 @@ fn say(text: &str) {
 fn print(text: &str) -> std::io::Result<()> {
     use std::io::Write as _;
     let mut out = anstream::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Whoever reads has seen enough, as `head` has.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }
 
 fn own_fault(text: &str) -> Exit {

@@ -180,16 +180,24 @@ async fn settled_change(watched: &Watched) -> bool {
 /// The token that writes take: the store's, made by the first `serve`.
 fn api_token(dir: &Path) -> std::io::Result<Secret> {
     use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    let private = || std::fs::Permissions::from_mode(0o600);
     let path = dir.join("api-token");
     match std::fs::read_to_string(&path) {
-        Ok(text) if !text.trim().is_empty() => return Ok(Secret::new(text.trim())),
+        Ok(text) if !text.trim().is_empty() => {
+            if std::fs::metadata(&path)?.permissions().mode() & 0o077 != 0 {
+                tracing::warn!(file = %path.display(), "others could read the API's token; its mode is 0600 again. Delete the file for a new one.");
+                std::fs::set_permissions(&path, private())?;
+            }
+            return Ok(Secret::new(text.trim()));
+        }
         Ok(_) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
     let token = format!("{}{}", crate::entropy::uuid().simple(), crate::entropy::uuid().simple());
     let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+    file.set_permissions(private())?;
     file.write_all(token.as_bytes())?;
     file.sync_all()?;
     Ok(Secret::new(&token))

@@ -2,30 +2,107 @@
 
 use url::Url;
 
-use crate::import::{ImportError, Recorded, RecordedBody, body_of, form_of};
+use crate::import::{ImportError, Recorded, RecordedBody, body_of, form_of, without_userinfo};
 
-/// Flags that take a value and do not matter here.
-const IGNORED_WITH_VALUE: [&str; 20] = [
-    "-o",
+/// Flags that take a value and say nothing of the request; those that have a key of their own in a journey are named
+/// to the user.
+const VALUES: [&str; 60] = [
     "--output",
-    "-m",
     "--max-time",
     "--connect-timeout",
-    "-w",
     "--write-out",
     "--retry",
     "--retry-delay",
+    "--retry-max-time",
     "--resolve",
     "--cacert",
+    "--capath",
     "--cert",
+    "--cert-type",
     "--key",
-    "-x",
+    "--key-type",
+    "--pass",
     "--proxy",
-    "-c",
+    "--proxy-user",
+    "--noproxy",
     "--cookie-jar",
     "--limit-rate",
     "--max-redirs",
     "--interface",
+    "--tls-max",
+    "--ciphers",
+    "--tls13-ciphers",
+    "--curves",
+    "--connect-to",
+    "--aws-sigv4",
+    "--upload-file",
+    "--range",
+    "--speed-limit",
+    "--speed-time",
+    "--max-filesize",
+    "--dns-servers",
+    "--doh-url",
+    "--keepalive-time",
+    "--local-port",
+    "--output-dir",
+    "--crlfile",
+    "--pinnedpubkey",
+    "--proto",
+    "--proto-default",
+    "--proto-redir",
+    "--request-target",
+    "--socks4",
+    "--socks4a",
+    "--socks5",
+    "--socks5-hostname",
+    "--stderr",
+    "--trace",
+    "--trace-ascii",
+    "--unix-socket",
+    "--url-query",
+    "--variable",
+    "--hsts",
+    "--etag-save",
+    "--etag-compare",
+    "--engine",
+    "--config",
+    "--dump-header",
+];
+/// Which of them have a key in a journey.
+const KEYS: [(&str, &str); 8] = [
+    ("--resolve", "resolve"),
+    ("--cacert", "tls.ca_file"),
+    ("--cert", "tls.cert_file"),
+    ("--key", "tls.key_file"),
+    ("--proxy", "proxy"),
+    ("--max-time", "timeout"),
+    ("--max-redirs", "redirects"),
+    ("--retry", "retry"),
+];
+/// Short flags that take a value, and their long names.
+const SHORT: [(char, &str); 22] = [
+    ('X', "--request"),
+    ('H', "--header"),
+    ('d', "--data"),
+    ('F', "--form"),
+    ('u', "--user"),
+    ('b', "--cookie"),
+    ('A', "--user-agent"),
+    ('e', "--referer"),
+    ('o', "--output"),
+    ('m', "--max-time"),
+    ('w', "--write-out"),
+    ('x', "--proxy"),
+    ('c', "--cookie-jar"),
+    ('E', "--cert"),
+    ('T', "--upload-file"),
+    ('U', "--proxy-user"),
+    ('r', "--range"),
+    ('D', "--dump-header"),
+    ('K', "--config"),
+    ('Y', "--speed-limit"),
+    ('y', "--speed-time"),
+    ('C', "--range"),
 ];
 
 /// What was read, and what was left out.
@@ -61,54 +138,50 @@ fn command(words: &[String], notes: &mut Vec<String>) -> Result<Recorded, Import
             url = url.or(Some(word));
             continue;
         }
+        if VALUES.contains(&flag) {
+            words.next();
+            if let Some((_, key)) = KEYS.iter().find(|(name, _)| *name == flag) {
+                notes.push(format!("{flag} is not taken over; in a journey it is `{key}`"));
+            }
+            continue;
+        }
         let takes_value = matches!(
             flag,
-            "-X" | "--request"
-                | "-H"
+            "--request"
                 | "--header"
-                | "-d"
                 | "--data"
                 | "--data-raw"
                 | "--data-binary"
                 | "--data-ascii"
                 | "--data-urlencode"
                 | "--json"
-                | "-F"
                 | "--form"
                 | "--form-string"
-                | "-u"
                 | "--user"
-                | "-b"
                 | "--cookie"
-                | "-A"
                 | "--user-agent"
-                | "-e"
                 | "--referer"
                 | "--url"
                 | "--oauth2-bearer"
         );
-        if IGNORED_WITH_VALUE.contains(&flag) {
-            words.next();
-            continue;
-        }
         let value = match takes_value {
             true => words.next().ok_or_else(|| ImportError::NotCurl(format!("{flag} has no value")))?,
             false => String::new(),
         };
         match flag {
-            "-X" | "--request" => method = Some(value.to_ascii_uppercase()),
-            "-H" | "--header" => {
+            "--request" => method = Some(value.to_ascii_uppercase()),
+            "--header" => {
                 if let Some((name, value)) = value.split_once(':') {
                     headers.push((name.trim().to_owned(), value.trim().to_owned()));
                 }
             }
-            "-d" | "--data" | "--data-raw" | "--data-binary" | "--data-ascii" => data.push(value),
+            "--data" | "--data-raw" | "--data-binary" | "--data-ascii" => data.push(value),
             "--data-urlencode" => data.push(urlencoded(&value)),
             "--json" => {
                 json = true;
                 data.push(value);
             }
-            "-F" | "--form" | "--form-string" => {
+            "--form" | "--form-string" => {
                 let (name, content) = value.split_once('=').unwrap_or((&value, ""));
                 let file = content.strip_prefix('@').filter(|_| flag != "--form-string");
                 parts.push(match file {
@@ -119,21 +192,25 @@ fn command(words: &[String], notes: &mut Vec<String>) -> Result<Recorded, Import
                     None => (name.to_owned(), content.to_owned(), None),
                 });
             }
-            "-u" | "--user" => {
+            "--user" => {
                 use base64::Engine as _;
                 let encoded = base64::engine::general_purpose::STANDARD.encode(&value);
                 headers.push(("Authorization".to_owned(), format!("Basic {encoded}")));
             }
             "--oauth2-bearer" => headers.push(("Authorization".to_owned(), format!("Bearer {value}"))),
-            "-b" | "--cookie" => headers.push(("Cookie".to_owned(), value)),
-            "-A" | "--user-agent" => headers.push(("User-Agent".to_owned(), value)),
-            "-e" | "--referer" => headers.push(("Referer".to_owned(), value)),
+            "--cookie" => headers.push(("Cookie".to_owned(), value)),
+            "--user-agent" => headers.push(("User-Agent".to_owned(), value)),
+            "--referer" => headers.push(("Referer".to_owned(), value)),
             "--url" => url = Some(value),
-            "-G" | "--get" => get = true,
-            "-I" | "--head" => method = Some("HEAD".to_owned()),
-            "-k" | "--insecure" => notes.push(
+            "--get" => get = true,
+            "--head" => method = Some("HEAD".to_owned()),
+            "--insecure" => notes.push(
                 "-k is not taken over: certificates are verified; see `tls` for an authority of your own".to_owned(),
             ),
+            "--http1.1" | "--http2" => {
+                notes.push(format!("{flag} is not taken over; in a journey it is `http_version`"))
+            }
+            "--ipv4" | "--ipv6" => notes.push(format!("{flag} is not taken over; in a journey it is `ip_family`")),
             // What curl does by itself or shows: nothing of the request.
             _ => {}
         }
@@ -143,8 +220,16 @@ fn command(words: &[String], notes: &mut Vec<String>) -> Result<Recorded, Import
     let mut url = Url::parse(&whole)
         .ok()
         .filter(|u| matches!(u.scheme(), "http" | "https") && u.has_host())
-        .ok_or_else(|| ImportError::NotCurl(format!("{text:?} is not an http or https URL")))?;
+        .ok_or_else(|| {
+            // Whatever stands there may be a header with a token, put where the URL belongs.
+            let shown = text.split("://").next().filter(|_| text.contains("://")).map(|s| format!("{s}://…"));
+            let shown = shown.unwrap_or_else(|| "what stands in its place".to_owned());
+            let cmd =
+                if text.contains('^') { " (\"Copy as cURL (bash)\" is understood, not the one for cmd)" } else { "" };
+            ImportError::NotCurl(format!("{shown} is not an http or https URL{cmd}"))
+        })?;
     url.set_fragment(None);
+    let mut url = without_userinfo(url, &mut headers);
     if json {
         for (name, value) in [("Content-Type", "application/json"), ("Accept", "application/json")] {
             if !headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name)) {
@@ -162,25 +247,47 @@ fn command(words: &[String], notes: &mut Vec<String>) -> Result<Recorded, Import
         RecordedBody::Multipart(parts)
     } else {
         if joined.starts_with('@') {
-            notes.push("a body from a file (@…) is left out; use `body_file`".to_owned());
+            notes.push(
+                "a body from a file (@…) is left out; use `body_file`, with a file below the journeys' folder"
+                    .to_owned(),
+            );
+            method = method.or(Some("POST".to_owned()));
         }
         let joined = if joined.starts_with('@') { String::new() } else { joined };
-        body_of(media_type.as_deref().unwrap_or("application/x-www-form-urlencoded"), &joined)
+        let is_json = serde_json::from_str::<serde_json::Value>(&joined).is_ok_and(|v| v.is_object() || v.is_array());
+        let usual = if is_json { "application/json" } else { "application/x-www-form-urlencoded" };
+        body_of(media_type.as_deref().unwrap_or(usual), &joined)
     };
     let method = method.unwrap_or_else(|| if body == RecordedBody::None { "GET" } else { "POST" }.to_owned());
     Ok(Recorded { method, url, headers, body, kind: String::new(), answer: None })
 }
 
-/// `--request=POST` and `-XPOST` in two words, as most write them.
+/// `-sXPOST` and `--request=POST` in words of their own, all flags by their long names.
 fn split_flag(word: &str) -> Vec<String> {
-    const SHORT: [&str; 9] = ["-X", "-H", "-d", "-F", "-u", "-b", "-A", "-e", "-o"];
     if let Some((flag, value)) = word.split_once('=').filter(|(flag, _)| flag.starts_with("--")) {
         return vec![flag.to_owned(), value.to_owned()];
     }
-    match SHORT.iter().find(|flag| word.len() > 2 && word.starts_with(**flag)) {
-        Some(flag) => vec![(*flag).to_owned(), word[2..].to_owned()],
-        None => vec![word.to_owned()],
+    let Some(cluster) = word.strip_prefix('-').filter(|c| !c.is_empty() && !c.starts_with('-')) else {
+        return vec![word.to_owned()];
+    };
+    let mut out = Vec::new();
+    for (at, flag) in cluster.char_indices() {
+        if let Some((_, long)) = SHORT.iter().find(|(short, _)| *short == flag) {
+            out.push((*long).to_owned());
+            let value = &cluster[at + flag.len_utf8()..];
+            out.extend((!value.is_empty()).then(|| value.to_owned()));
+            return out;
+        }
+        out.push(match flag {
+            'G' => "--get".to_owned(),
+            'I' => "--head".to_owned(),
+            'k' => "--insecure".to_owned(),
+            '4' => "--ipv4".to_owned(),
+            '6' => "--ipv6".to_owned(),
+            other => format!("-{other}"),
+        });
     }
+    out
 }
 
 /// `name=value` with the value encoded, as `--data-urlencode` does.
@@ -320,6 +427,10 @@ mod tests {
                 RecordedBody::Form(vec![("a".into(), "1".into()), ("b".into(), "2".into())]),
             ),
             ("curl -G http://h/s --data-urlencode 'q=a&b'", "GET", "http://h/s?q=a%26b", RecordedBody::None),
+            ("curl -sXPUT http://h/", "PUT", "http://h/", RecordedBody::None),
+            ("curl -sd a=1 http://h/", "POST", "http://h/", RecordedBody::Form(vec![("a".into(), "1".into())])),
+            ("curl --tls-max 1.2 -kLsS http://h/", "GET", "http://h/", RecordedBody::None),
+            ("curl http://h/ -d '{\"a\": 1}'", "POST", "http://h/", RecordedBody::Json(serde_json::json!({"a": 1}))),
             ("curl -I http://h/", "HEAD", "http://h/", RecordedBody::None),
             ("curl http://h/ --json '[1]'", "POST", "http://h/", RecordedBody::Json(serde_json::json!([1]))),
             (
@@ -344,9 +455,10 @@ mod tests {
             ("", "it is empty"),
             ("wget http://h/", "it begins with \"wget\", not with curl"),
             ("curl 'http://h/", "a ' is not closed"),
-            ("curl -H", "-H has no value"),
+            ("curl -H", "--header has no value"),
             ("curl -s", "there is no URL"),
-            ("curl file:///etc/passwd", "\"file:///etc/passwd\" is not an http or https URL"),
+            ("curl file:///etc/passwd", "file://… is not an http or https URL"),
+            ("curl 'Authorization: Bearer x'", "what stands in its place is not an http or https URL"),
         ] {
             let error = read(text).map(|c| c.requests.len()).unwrap_err();
             assert_eq!(error.to_string(), format!("this is not a curl command: {why}"), "{text}");

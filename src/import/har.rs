@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use url::Url;
 
-use crate::import::{Answer, ImportError, Recorded, RecordedBody, body_of};
+use crate::import::{Answer, ImportError, Recorded, RecordedBody, body_of, without_userinfo};
 
 #[derive(Deserialize)]
 struct Har {
@@ -21,8 +21,7 @@ struct Log {
 #[derive(Deserialize)]
 struct Entry {
     request: Request,
-    #[serde(default)]
-    response: Response,
+    response: Option<Response>,
     /// Chrome's.
     #[serde(default, rename = "_resourceType")]
     kind: String,
@@ -95,26 +94,34 @@ fn recorded(entry: Entry) -> Option<Recorded> {
     let mut url = Url::parse(&entry.request.url).ok().filter(|u| matches!(u.scheme(), "http" | "https"))?;
     url.set_fragment(None);
     let pairs = |pairs: Vec<Pair>| pairs.into_iter().map(|p| (p.name, p.value)).collect::<Vec<_>>();
-    let status = u16::try_from(entry.response.status).unwrap_or(0);
-    let content = entry.response.content;
+    let has_response = entry.response.is_some();
+    let response = entry.response.unwrap_or_default();
+    let mut headers = pairs(entry.request.headers);
+    let url = without_userinfo(url, &mut headers);
+    let status = u16::try_from(response.status).unwrap_or(0);
+    let content = response.content;
     let body = match content.encoding.as_str() {
         "base64" => STANDARD.decode(content.text).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default(),
         _ => content.text,
     };
+    // A status of 0 is a request that was blocked or given up.
+    let given_up = response.status <= 0 && has_response;
     let answer = (status > 0).then(|| Answer {
         status,
-        headers: pairs(entry.response.headers),
+        headers: pairs(response.headers),
         media_type: content.media_type.to_ascii_lowercase(),
         body,
-        url: (300..400).contains(&status).then(|| url.join(&entry.response.redirect_url).ok()).flatten(),
+        url: Some(&response.redirect_url)
+            .filter(|to| matches!(status, 301 | 302 | 303 | 307 | 308) && !to.is_empty())
+            .and_then(|to| url.join(to).ok()),
         redirects: 0,
     });
     Some(Recorded {
         method: entry.request.method.to_ascii_uppercase(),
         url,
-        headers: pairs(entry.request.headers),
+        headers,
         body: entry.request.post_data.map(post_body).unwrap_or_default(),
-        kind: entry.kind,
+        kind: if given_up { "given-up".to_owned() } else { entry.kind },
         answer,
     })
 }

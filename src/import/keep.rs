@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use url::Url;
 
 use crate::import::{Answer, ImportError, Recorded};
+use crate::journey::fields::METHODS;
 
 /// What is left of a recording.
 pub struct Kept {
@@ -45,6 +46,10 @@ pub fn keep(all: Vec<Recorded>, hosts: &[String]) -> Result<Kept, ImportError> {
         }
         if ["OPTIONS", "CONNECT", "TRACE"].contains(&request.method.as_str()) {
             drop("preflights");
+            continue;
+        }
+        if !METHODS.contains(&request.method.as_str()) {
+            drop("requests with methods that journeyd does not send");
             continue;
         }
         if is_asset(&request) {
@@ -94,7 +99,10 @@ fn fold_redirects(request: &mut Recorded, waiting: &mut std::collections::VecDeq
     while let Some(next) = request.answer.as_ref().and_then(|a| a.url.clone()).filter(|_| hops < 20) {
         let mut plain = next.clone();
         plain.set_fragment(None);
-        let Some(at) = waiting.iter().position(|w| w.url == plain) else { break };
+        // A redirect is followed by asking, or by doing the same again: another POST is the user's own.
+        let again = matches!(request.answer.as_ref().map(|a| a.status), Some(307 | 308));
+        let follows = |w: &Recorded| w.url == plain && (w.method == "GET" || (again && w.method == request.method));
+        let Some(at) = waiting.iter().position(follows) else { break };
         let Some(hop) = waiting.remove(at) else { break };
         hops += 1;
         let cookies = request.answer.take().map(|a| a.headers).unwrap_or_default();

@@ -82,6 +82,25 @@ pub enum ImportError {
     Nothing(String),
 }
 
+/// Credentials in an address become a header: the address is written into the journey.
+fn without_userinfo(mut url: Url, headers: &mut Vec<(String, String)>) -> Url {
+    use base64::Engine as _;
+    if !url.username().is_empty() || url.password().is_some() {
+        let decoded = |text: &str| {
+            let escaped = format!("v={}", text.replace('+', "%2B"));
+            url::form_urlencoded::parse(escaped.as_bytes()).next().map(|(_, v)| v.into_owned()).unwrap_or_default()
+        };
+        let pair = format!("{}:{}", decoded(url.username()), decoded(url.password().unwrap_or_default()));
+        let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("authorization")) {
+            headers.push(("Authorization".to_owned(), format!("Basic {encoded}")));
+        }
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+    }
+    url
+}
+
 /// Form fields of a urlencoded text.
 fn form_of(text: &str) -> Vec<(String, String)> {
     url::form_urlencoded::parse(text.as_bytes()).into_owned().collect()
@@ -95,8 +114,9 @@ fn body_of(media_type: &str, text: &str) -> RecordedBody {
     if media_type.starts_with("application/x-www-form-urlencoded") {
         return RecordedBody::Form(form_of(text));
     }
-    match serde_json::from_str(text) {
-        Ok(json) if media_type.contains("json") => RecordedBody::Json(json),
+    match serde_json::from_str::<serde_json::Value>(text) {
+        // Also where the type says something else: fields are looked at one by one, a text is not.
+        Ok(json) if media_type.contains("json") || json.is_object() || json.is_array() => RecordedBody::Json(json),
         _ => RecordedBody::Text(text.to_owned()),
     }
 }

@@ -63,8 +63,17 @@ pub fn find(answer: &Answer, value: &str, name: &str) -> Option<Source> {
     if let Some(url) = &answer.url {
         let text = url.as_str();
         if let Some(at) = text.find(value).filter(|_| answer.redirects > 0) {
+            // The name of the parameter or the segment before says where; what else the address held may be a code
+            // that is good for once.
             let before = &text[url.origin().ascii_serialization().len().min(at)..at];
-            return Some(Source::Url { regex: format!("{}([^/?&#]+)", regex::escape(before)) });
+            let start = before.trim_end_matches('/').rfind(['/', '?', '&', '#']).unwrap_or(0);
+            let lead = &before[start..];
+            let lead = match lead.chars().next() {
+                Some('?' | '&') => format!("[?&]{}", regex::escape(&lead[1..])),
+                _ if crate::import::looks_made_up(lead.trim_matches('/')) => "/[^/]+/".to_owned(),
+                _ => regex::escape(lead),
+            };
+            return Some(Source::Url { regex: format!("{lead}([^/?&#]+)") });
         }
     }
     in_script(answer, value)
@@ -108,7 +117,7 @@ fn walk(json: &Json, path: String, key: &str, value: &str, found: &mut Vec<(Stri
 }
 
 fn in_page(page: &str, value: &str, name: &str) -> Option<Source> {
-    if page.len() > 1 << 20 {
+    if too_deep(page) {
         return None;
     }
     let html = Html::parse_document(page);
@@ -135,6 +144,13 @@ fn in_page(page: &str, value: &str, name: &str) -> Option<Source> {
         }
     }
     None
+}
+
+/// Whether a page would take long to parse: it is big, or elements are opened and opened.
+pub fn too_deep(page: &str) -> bool {
+    const DEEPEST: usize = 3000;
+    let closed = page.matches("</").count();
+    page.len() > 1 << 20 || page.matches('<').count().saturating_sub(2 * closed) > DEEPEST
 }
 
 /// The selector, within its form where the page has several fields of that name.

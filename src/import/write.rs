@@ -10,7 +10,7 @@ use url::Url;
 
 use crate::ids::is_id;
 use crate::import::keep::{Kept, keep};
-use crate::import::origin::{Source, find};
+use crate::import::origin::{Source, find, too_deep};
 use crate::import::{Answer, ImportError, Imported, Recorded, RecordedBody, looks_made_up};
 use crate::secret::is_secret_key;
 
@@ -27,12 +27,16 @@ pub fn journey(recorded: Vec<Recorded>, hosts: &[String]) -> Result<Imported, Im
         secrets: Vec::new(),
         vars: Vec::new(),
         cookies_left_out: false,
+        texts_as_recorded: false,
     };
     for index in 0..requests.len() {
         writer.step(&requests, index);
     }
     if writer.cookies_left_out {
         notes.push("cookies are left out: they come from the responses of the journey's own steps".to_owned());
+    }
+    if writer.texts_as_recorded {
+        notes.push("a `body` is written as it was recorded: see that it holds no secret".to_owned());
     }
     let does: Vec<&str> = writer.steps.iter().filter(|s| s.changes).map(|s| s.id.as_str()).collect();
     if !does.is_empty() {
@@ -62,6 +66,8 @@ struct Writer {
     secrets: Vec<(String, String, String)>,
     vars: Vec<(String, String)>,
     cookies_left_out: bool,
+    /// Some body is a text that nobody could take apart.
+    texts_as_recorded: bool,
 }
 
 fn quoted(text: &str) -> String {
@@ -70,7 +76,11 @@ fn quoted(text: &str) -> String {
 
 fn key(text: &str) -> String {
     let bare = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-    if bare { text.to_owned() } else { quoted(text) }
+    if bare {
+        return text.to_owned();
+    }
+    // A key is never of several lines. JSON's escapes are TOML's, but for DEL, which TOML wants escaped too.
+    Json::String(text.to_owned()).to_string().replace('\u{7f}', "\\u007f")
 }
 
 /// A literal for the template language.
@@ -104,7 +114,11 @@ impl Writer {
         if let Some(answer) = &request.answer {
             lines.extend(self.assertions(request, answer));
         }
-        let asks = ["GET", "HEAD"].contains(&request.method.as_str()) || signs_in(request);
+        let queries = |map: &serde_json::Map<String, Json>| {
+            is_graphql(map) && !map["query"].as_str().unwrap_or_default().trim_start().starts_with("mutation")
+        };
+        let reads = matches!(&request.body, RecordedBody::Json(Json::Object(map)) if queries(map));
+        let asks = ["GET", "HEAD"].contains(&request.method.as_str()) || signs_in(request) || reads;
         if let Some(step) = self.steps.last_mut() {
             step.changes = !asks;
             step.lines = lines;
@@ -113,10 +127,12 @@ impl Writer {
 
     /// A template for `value`, which was sent as `name`: a capture's or secret's name, or the text itself.
     fn template(&mut self, value: &str, name: &str, earlier: &[(usize, &Answer)]) -> String {
-        if let Some((bound, _)) = self.bound.get(value) {
+        if let Some((bound, _)) = self.bound.get(value).filter(|_| value.len() >= 3) {
             return format!("{{{{ {bound} }}}}");
         }
-        if let Some((secret, ..)) = self.secrets.iter().find(|(.., known)| known == value) {
+        // Short ones stand in many places by chance.
+        let told = value.len() >= 6 || is_secret_key(name);
+        if let Some((secret, ..)) = self.secrets.iter().find(|(.., known)| told && known == value) {
             return format!("{{{{ secret.{secret} }}}}");
         }
         let token = is_secret_key(name) || is_token_name(name);
@@ -239,22 +255,51 @@ impl Writer {
                 self.cookies_left_out |= earlier.is_empty();
                 continue;
             }
-            let custom = lower.starts_with("x-")
-                && !["x-client-data", "x-forwarded-for", "x-devtools"].contains(&lower.as_str());
+            let custom = names_a_credential(&lower)
+                || lower.starts_with("x-")
+                    && !["x-client-data", "x-forwarded-for", "x-devtools"].contains(&lower.as_str());
             if !custom && !KEPT_HEADERS.contains(&lower.as_str()) {
                 continue;
             }
             match lower.as_str() {
                 // What `form`, `json` and `multipart` send by themselves.
-                "content-type" if !matches!(request.body, RecordedBody::Text(_)) => {}
+                "content-type"
+                    if matches!(
+                        request.body,
+                        RecordedBody::Form(_) | RecordedBody::Multipart(_) | RecordedBody::None
+                    ) => {}
+                "content-type"
+                    if matches!(request.body, RecordedBody::Json(_)) && value.starts_with("application/json") => {}
                 "accept" if !value.contains("json") || value.contains("text/html") => {}
                 // Django and others ask for it with forms over TLS.
                 "referer" if request.method == "GET" || request.url.scheme() != "https" => {}
-                "authorization" => auth = self.authorization(value, earlier),
+                "authorization" => match self.authorization(value, earlier) {
+                    Some(line) => auth = Some(line),
+                    None => {
+                        let secret = self.secret("authorization", value);
+                        out.push((name.clone(), format!("{{{{ secret.{secret} }}}}")));
+                    }
+                },
+                "referer" => {
+                    // What a page's address says besides its path may be a token.
+                    let path = value.split(['?', '#']).next().unwrap_or(value);
+                    out.push((name.clone(), literal(path)));
+                }
+                _ if names_a_credential(&lower) => {
+                    let named = format!("{}_token", lower.trim_start_matches("x-"));
+                    let template = self.template(value, &named, earlier);
+                    out.push((name.clone(), template));
+                }
                 _ => out.push((name.clone(), self.template(value, name, earlier))),
             }
         }
-        (out, auth)
+        // A table has each key once; the last one counts, as with curl.
+        let mut once: Vec<(String, String)> = Vec::new();
+        for (name, value) in out {
+            once.retain(|(known, _)| !known.eq_ignore_ascii_case(&name));
+            once.push((name, value));
+        }
+        (once, auth)
     }
 
     fn authorization(&mut self, value: &str, earlier: &[(usize, &Answer)]) -> Option<String> {
@@ -267,8 +312,7 @@ impl Writer {
             return Some(format!("auth = {{ basic = {{ user = {user}, password = \"{{{{ secret.{secret} }}}}\" }} }}"));
         }
         if !scheme.eq_ignore_ascii_case("bearer") {
-            let secret = self.secret("authorization", value);
-            return Some(format!("headers.Authorization = \"{{{{ secret.{secret} }}}}\""));
+            return None;
         }
         let token = credentials.trim();
         let template = self.template(token, "access_token", earlier);
@@ -306,7 +350,10 @@ impl Writer {
                     .collect();
                 Some(format!("multipart = {{ {} }}", list.join(", ")))
             }
-            RecordedBody::Text(text) => Some(format!("body = {}", quoted(&self.template(text, "", earlier)))),
+            RecordedBody::Text(text) => {
+                self.texts_as_recorded = true;
+                Some(format!("body = {}", quoted(&self.template(text, "", earlier))))
+            }
         }
     }
 
@@ -327,7 +374,8 @@ impl Writer {
 
     fn graphql(&mut self, map: &serde_json::Map<String, Json>, earlier: &[(usize, &Answer)]) -> String {
         let query = map["query"].as_str().unwrap_or_default();
-        let mut parts = vec![format!("query = {}", quoted(&literal(query)))];
+        let query = self.without_secrets(query);
+        let mut parts = vec![format!("query = {}", quoted(&query))];
         if let Some(variables) = map.get("variables").filter(|v| v.as_object().is_some_and(|o| !o.is_empty())) {
             parts.push(format!("variables = {}", self.json(variables, "", earlier)));
         }
@@ -335,6 +383,30 @@ impl Writer {
             parts.push(format!("operation = {}", quoted(operation)));
         }
         format!("{{ {} }}", parts.join(", "))
+    }
+
+    /// A GraphQL document whose arguments hold passwords or tokens, with these moved out.
+    fn without_secrets(&mut self, query: &str) -> String {
+        let mut out = String::new();
+        let mut rest = query;
+        while let Some(at) = rest.find(": \"").or_else(|| rest.find(":\"")) {
+            let start = at + rest[at..].find('"').map_or(0, |i| i + 1);
+            let Some(end) = rest[start..].find('"').map(|i| start + i) else { break };
+            let name = rest[..at].rsplit(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or_default();
+            out.push_str(&literal(&rest[..start]));
+            let value = &rest[start..end];
+            if is_secret_key(name) && !value.is_empty() {
+                let secret = self.secret(name, value);
+                out.push_str(&format!("{{{{ secret.{secret} }}}}"));
+            } else {
+                out.push_str(&literal(value));
+            }
+            rest = &rest[end..];
+            out.push('"');
+            rest = &rest[1..];
+        }
+        out.push_str(&literal(rest));
+        out
     }
 
     fn json(&mut self, json: &Json, name: &str, earlier: &[(usize, &Answer)]) -> String {
@@ -350,6 +422,12 @@ impl Writer {
                 }
                 let is_text = self.bound.get(&text).is_some_and(|(_, is_text)| *is_text);
                 quoted(&if is_text { template.replace(" }}", " | int }}") } else { template })
+            }
+            // An idempotency key is new for each order.
+            Json::String(text)
+                if name.to_ascii_lowercase().contains("idempotency") && !self.bound.contains_key(text) =>
+            {
+                quoted("{{ uuid() }}")
             }
             Json::String(text) => {
                 let template = self.template(text, name, earlier);
@@ -400,7 +478,7 @@ impl Writer {
     }
 
     fn heading(&self, answer: &Answer) -> Option<String> {
-        if answer.body.len() > 1 << 20 {
+        if too_deep(&answer.body) {
             return None;
         }
         let html = Html::parse_document(&answer.body);
@@ -474,6 +552,12 @@ impl Writer {
         }
         out
     }
+}
+
+/// Header names by which APIs take keys and tokens.
+fn names_a_credential(lower: &str) -> bool {
+    ["token", "apikey", "api-key", "secret", "auth", "session", "csrf", "xsrf"].iter().any(|part| lower.contains(part))
+        && !["authorization", "authority", ":authority"].contains(&lower)
 }
 
 fn signs_in(request: &Recorded) -> bool {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use crate::clock::now;
-use crate::journey::assertion::{CssQuery, Observed, Subject, shorten};
+use crate::journey::assertion::{CssQuery, Observed, Subject};
 use crate::journey::capture::{Capture, From};
 use crate::journey::model::Step;
 use crate::journey::request::Body;
@@ -132,7 +132,7 @@ impl Contents {
         let value = match capture.kind {
             Some(kind) => kind.convert(value.clone()).ok_or_else(|| {
                 let shown = if capture.secret { "a value".to_owned() } else { format!("{value}") };
-                format!("{}, which is not {kind}", shorten(&shown, 80))
+                format!("{shown}, which is not {kind}")
             })?,
             None => value,
         };

@@ -99,22 +99,13 @@ fn json_nodes(body: &[u8]) -> usize {
     nodes
 }
 
-/// Evaluates selectors on a page.
-pub fn select(page: &str, queries: &[&CssQuery]) -> Result<Vec<Selected>, Unreadable> {
+/// Parses a page within its budget of this thread's CPU time, counted from `started`.
+fn parse(page: &str, started: Duration) -> Result<Html, Unreadable> {
     if page.len() > MAX_PARSED {
         let text = format!("the page is {}; HTML is parsed up to 1 MiB", crate::quantity::show_size(page.len() as u64));
         return Err(Unreadable { reason: Reason::TooLarge, kind: "html_too_large", text });
     }
-    let started = thread_cpu_time();
     let over = |budget: Duration| thread_cpu_time().saturating_sub(started) > budget;
-    let slow = || Unreadable {
-        reason: Reason::TooLarge,
-        kind: "html_too_complex",
-        text: format!(
-            "the page takes more than {} of CPU time to parse: it is nested too deeply",
-            crate::quantity::show_duration(PARSE_BUDGET)
-        ),
-    };
     let mut parser = parse_document(HtmlTreeSink::new(Html::new_document()), ParseOpts::default());
     let mut rest = page;
     while !rest.is_empty() {
@@ -125,17 +116,35 @@ pub fn select(page: &str, queries: &[&CssQuery]) -> Result<Vec<Selected>, Unread
         let (piece, tail) = rest.split_at(end);
         parser.process(StrTendril::from(piece));
         if over(PARSE_BUDGET) {
-            return Err(slow());
+            return Err(too_complex());
         }
         rest = tail;
     }
-    let html = parser.finish();
+    Ok(parser.finish())
+}
+
+fn too_complex() -> Unreadable {
+    Unreadable {
+        reason: Reason::TooLarge,
+        kind: "html_too_complex",
+        text: format!(
+            "the page takes more than {} of CPU time to parse: it is nested too deeply",
+            crate::quantity::show_duration(PARSE_BUDGET)
+        ),
+    }
+}
+
+/// Evaluates selectors on a page.
+pub fn select(page: &str, queries: &[&CssQuery]) -> Result<Vec<Selected>, Unreadable> {
+    let started = thread_cpu_time();
+    let html = parse(page, started)?;
+    let over = |budget: Duration| thread_cpu_time().saturating_sub(started) > budget;
     let mut out = Vec::with_capacity(queries.len());
     for query in queries {
         let mut selected = Selected::default();
         for (index, element) in html.tree.root().descendants().filter_map(ElementRef::wrap).enumerate() {
             if index % 64 == 0 && over(PARSE_BUDGET + SELECT_BUDGET) {
-                return Err(slow());
+                return Err(too_complex());
             }
             if !query.selector.matches(&element) {
                 continue;
@@ -155,13 +164,13 @@ pub fn select(page: &str, queries: &[&CssQuery]) -> Result<Vec<Selected>, Unread
 
 /// Names and values of a page's input fields.
 pub fn hidden_fields(page: &str) -> Vec<(String, String)> {
-    if page.len() > MAX_PARSED || !page.trim_start().starts_with('<') {
+    if !page.trim_start().starts_with('<') {
         return Vec::new();
     }
     let (Ok(names), Ok(metas)) = (Selector::parse("input[name][value]"), Selector::parse("meta[name][content]")) else {
         return Vec::new();
     };
-    let html = Html::parse_document(page);
+    let Ok(html) = parse(page, thread_cpu_time()) else { return Vec::new() };
     let pair = |element: ElementRef<'_>, value: &str| {
         Some((element.value().attr("name")?.to_owned(), element.value().attr(value)?.to_owned()))
     };
@@ -198,10 +207,7 @@ pub fn visible_text(page: &str, max: usize) -> String {
         rest = rest.find('>').map_or("", |end| &rest[end + 1..]);
     }
     let text = collapse(pieces.iter().flat_map(|piece| [*piece, " "]));
-    let text = ["&amp;", "&lt;", "&gt;", "&quot;", "&#39;", "&#x27;", "&rsquo;", "&nbsp;"]
-        .iter()
-        .zip(["&", "<", ">", "\"", "'", "'", "’", " "])
-        .fold(text, |text, (entity, plain)| if text.contains('&') { text.replace(entity, plain) } else { text });
+    let text = if text.contains('&') { crate::secret::html_decoded(&text) } else { text };
     text[..text.floor_char_boundary(max)].to_owned()
 }
 

@@ -190,7 +190,9 @@ fn graphql_errors(run: &mut Run<'_>, step: &Step, body: &Contents, seen: &Seen<'
 /// A response that will be quoted: fields of a JSON body that are named like secrets are.
 fn learn_body(run: &mut Run<'_>, seen: &Seen<'_>) {
     if let Ok(json) = json_of(&seen.exchange.body) {
+        run.redactor.spare(true);
         learn_json(run, &json);
+        run.redactor.spare(false);
     }
 }
 
@@ -257,7 +259,8 @@ fn first_words(run: &Run<'_>, seen: &Seen<'_>) -> Option<String> {
     let body = &seen.exchange.body;
     // Redacted before anything is cut out of it or off it: half a secret is one too.
     let text = run.redactor.redact(&text_of(&seen.exchange.headers, &body[..body.len().min(64 << 10)]));
-    let words: String = visible_text(&text, 1000).chars().filter(|c| !c.is_control()).collect();
+    let words = run.redactor.redact_spelled(&visible_text(&text, 64 << 10));
+    let words: String = words.chars().filter(|c| !c.is_control()).collect();
     (!words.is_empty()).then(|| format!("{:?}", shorten(&words, 200)))
 }
 
@@ -359,7 +362,7 @@ fn reason_of(subject: &Subject) -> Reason {
 }
 
 /// The condition with its operands rendered.
-fn wanted<'a>(condition: &'a Condition, run: &Run<'_>) -> Result<Wanted<'a>, RenderError> {
+pub fn wanted<'a>(condition: &'a Condition, run: &Run<'_>) -> Result<Wanted<'a>, RenderError> {
     let value = |template: &JsonTemplate| template.render(&run.scope, &mut |_| {});
     let values = |list: &[JsonTemplate]| list.iter().map(value).collect::<Result<Vec<Json>, RenderError>>();
     Ok(match condition {

@@ -39,6 +39,8 @@ pub struct Grant {
     pub scope: Option<String>,
     pub audience: Option<String>,
     pub in_body: bool,
+    /// How the endpoint is reached: a name that is resolved elsewhere is another endpoint.
+    pub route: String,
 }
 
 impl Grant {
@@ -51,6 +53,7 @@ impl Grant {
             &self.client_secret,
             self.scope.as_deref().unwrap_or_default(),
             self.audience.as_deref().unwrap_or_default(),
+            &self.route,
         ];
         for part in parts {
             hash.update((part.len() as u64).to_be_bytes());

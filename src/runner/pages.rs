@@ -1,12 +1,14 @@
 //! Whether a response is the page that was asked for: challenges and error pages, by the signatures of `soft`.
 
-use crate::journey::assertion::{Subject, shorten};
+use crate::journey::assertion::{Assertion, Observed, Subject, shorten};
 use crate::journey::capture::From;
+use crate::journey::json_template::JsonTemplate;
 use crate::journey::model::Step;
+use crate::journey::request::Body;
 use crate::report::{Failure, Fault, Reason, StepOutcome};
 use crate::runner::inspect::text_of;
 use crate::runner::journey::Run;
-use crate::runner::judge::{Seen, judge_status};
+use crate::runner::judge::{Seen, judge_status, wanted};
 use crate::runner::soft;
 
 /// The text of a response that may be a page or a telling JSON, as much of it as matters.
@@ -63,15 +65,30 @@ fn soft_failure(run: &Run<'_>, step: &Step, seen: &Seen<'_>, page: &soft::Page<'
     if !(200..300).contains(&seen.exchange.status) || step.method == http::Method::HEAD {
         return None;
     }
-    let wants_login = step.assertions.iter().any(|a| match &a.subject {
-        Subject::Url => true,
-        Subject::Css(query) => soft::speaks_of_login(&query.text),
+    // Until the journey has sent its password, a login page is on its way.
+    let sends_password = |s: &Step| match &s.body {
+        Body::Form(fields) => fields.iter().any(|(name, _)| name.to_ascii_lowercase().contains("pass")),
+        Body::Json(JsonTemplate::Object(entries)) => {
+            entries.iter().any(|(name, _)| name.to_ascii_lowercase().contains("pass"))
+        }
         _ => false,
-    }) || step.captures.iter().any(|c| match &c.from {
-        From::Css(query) => soft::speaks_of_login(&query.text),
-        From::Url => true,
-        _ => false,
-    });
+    };
+    let later = run.plan.steps.iter().skip_while(|s| s.id != step.id).skip(1);
+    let still_to_sign_in = later.into_iter().any(|s| sends_password(s));
+    let holds = |a: &Assertion| {
+        let observed = Observed::one(seen.url.as_str());
+        a.conditions.iter().all(|c| wanted(c, run).is_ok_and(|w| w.holds(&observed)))
+    };
+    let wants_login = still_to_sign_in
+        || step.assertions.iter().any(|a| match &a.subject {
+            Subject::Url => holds(a),
+            Subject::Css(query) => soft::speaks_of_login(&query.text),
+            _ => false,
+        })
+        || step.captures.iter().any(|c| match &c.from {
+            From::Css(query) => soft::speaks_of_login(&query.text),
+            _ => false,
+        });
     let found = soft::soft_error(page, wants_login)?;
     let asserted = |subject: &Subject| match subject {
         // Who asserts the error field or an empty body expects it.
@@ -79,6 +96,10 @@ fn soft_failure(run: &Run<'_>, step: &Step, seen: &Seen<'_>, page: &soft::Page<'
         Subject::Size | Subject::Body => found.kind == "blank_page",
         _ => false,
     };
+    if found.kind == "blank_page" && step.method != http::Method::GET {
+        // What was done may have nothing to say.
+        return None;
+    }
     if step.assertions.iter().any(|a| asserted(&a.subject)) {
         return None;
     }

@@ -198,9 +198,21 @@ fn credentials(run: &mut Run<'_>, auth: &Auth) -> Result<Option<AuthKind>, Rende
                 scope: text(run, &oauth2.scope)?,
                 audience: text(run, &oauth2.audience)?,
                 in_body: oauth2.in_body,
+                route: route(run),
             })))
         }
     })
+}
+
+/// What of the network settings decides who is reached and whether that is proven.
+fn route(run: &Run<'_>) -> String {
+    let network = &run.journey.network;
+    let proxy = network.proxy.as_ref().and_then(|proxy| proxy.render(&run.scope).ok()).map(|p| p.text);
+    let tls = network.tls.as_ref().map(|tls| {
+        let client = tls.client.as_ref().map(|pair| &pair.cert);
+        format!("{:?} {:?} {:?} {}", tls.authorities, client, tls.server_name, tls.insecure_skip_verify)
+    });
+    format!("{:?} {:?} {proxy:?} {tls:?}", network.resolve, network.ip_family)
 }
 
 /// A value that is secret by its place, whatever it was made from.

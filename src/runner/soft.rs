@@ -57,12 +57,16 @@ pub fn challenge(page: &Page<'_>) -> Option<Signature> {
     }
     let head = &page.head;
     let has = |needle: &str| head.raw.contains(needle);
-    let titled = |title: &str| head.title == title || head.heading == title;
-    let sparse = || visible_text(page.text, SPARSE + 1).len() <= SPARSE;
+    let (title, heading) = (tidy(&head.title), tidy(&head.heading));
+    let titled = |wanted: &str| title == wanted || heading == wanted;
+    let sparse = || fits(page.text, SPARSE);
     if titled("just a moment") && (has("challenge-platform") || has("cf_chl_") || has("cf-chl")) {
         return signature("cloudflare", "title \"Just a moment...\"");
     }
-    if head.title == "attention required! | cloudflare" {
+    if title.contains("used cloudflare to restrict access") {
+        return signature("cloudflare", "title \"Access denied | … used Cloudflare to restrict access\"");
+    }
+    if title == "attention required! | cloudflare" {
         return signature("cloudflare", "title \"Attention Required! | Cloudflare\"");
     }
     if has("/_Incapsula_Resource") && sparse() {
@@ -80,7 +84,7 @@ pub fn challenge(page: &Page<'_>) -> Option<Signature> {
     if (has("id=\"px-captcha\"") || has("/captcha.js?a=c&amp;u=")) && sparse() {
         return signature("human", "an element px-captcha");
     }
-    if head.title.starts_with("sucuri website firewall - access denied") {
+    if title.starts_with("sucuri website firewall - access denied") {
         return signature("sucuri", "title \"Sucuri WebSite Firewall - Access Denied\"");
     }
     if has("The requested URL was rejected. Please consult with your administrator.") && sparse() {
@@ -89,11 +93,11 @@ pub fn challenge(page: &Page<'_>) -> Option<Signature> {
     if titled("not acceptable") && has("Mod_Security") {
         return signature("mod_security", "\"Not Acceptable\" by Mod_Security");
     }
-    for title in
+    for known in
         ["vercel security checkpoint", "pardon our interruption", "ddos-guard", "robot check", "client challenge"]
     {
-        if head.title == title && sparse() {
-            return signature("challenge", format!("title {title:?}"));
+        if title == known && sparse() {
+            return signature("challenge", format!("title {known:?}"));
         }
     }
     None
@@ -134,10 +138,14 @@ pub fn soft_error(page: &Page<'_>, wants_login: bool) -> Option<Signature> {
     }
     let head = &page.head;
     for (place, whole) in [("title", &head.title), ("heading", &head.heading)] {
-        let Some((kind, strength)) = segments(whole).find_map(|segment| phrase(&segment)) else { continue };
-        let limit = if strength == Strength::Plain { CHROME } else { SPARSE };
-        if visible_text(page.text, limit + 1).len() <= limit {
-            return signature(kind, format!("{place} {:?}", shown(whole)));
+        let Some((kind, strength)) = meaning(whole) else { continue };
+        let limit = match strength {
+            Strength::Plain => CHROME,
+            Strength::Part => 2 * SPARSE,
+            Strength::Weak => SPARSE,
+        };
+        if fits(page.text, limit) {
+            return signature(kind, format!("{place} {whole:?}"));
         }
     }
     for markup in ["<b>Fatal error</b>:", "<b>Parse error</b>:"] {
@@ -145,16 +153,17 @@ pub fn soft_error(page: &Page<'_>, wants_login: bool) -> Option<Signature> {
             return signature("php_error", format!("PHP's {:?}", markup.replace("<b>", "").replace("</b>", "")));
         }
     }
-    if page.text.len() <= 4 << 10 && head.title.is_empty() && head.heading.is_empty() {
-        let text = visible_text(page.text, SPARSE + 1);
+    if page.text.len() <= 8 << 10 && head.heading.is_empty() {
+        let text = visible_text(page.text, 4 << 10);
         let lower = text.to_lowercase();
-        if text.len() <= SPARSE
+        if fits(page.text, SPARSE)
             && let Some((_, kind)) = BEGINNINGS.iter().find(|(start, _)| lower.starts_with(start))
         {
-            return signature(kind, format!("text {:?}", shown(&text)));
+            return signature(kind, format!("text {text:?}"));
         }
     }
-    if page.redirected && !wants_login && !leads_to_login(page.asked) && has_password_field(page.text) {
+    let about_login = || is_login_path(page.url) || fits(page.text, 2 * SPARSE);
+    if page.redirected && !wants_login && !is_login_path(page.asked) && has_password_field(page.text) && about_login() {
         return signature("login_page", format!("a password field at {}", page.url.path()));
     }
     None
@@ -168,7 +177,26 @@ fn json_error(text: &str) -> Option<Signature> {
     let json: Json = serde_json::from_str(text).ok()?;
     let object = json.as_object()?;
     let error = object.get("error")?;
-    let data = object.get("data").or_else(|| object.get("result")).is_some_and(|data| !data.is_null());
+    // Whatever else there is must belong to the error: an object with an `error` among its own fields is no failure.
+    const BESIDE: [&str; 16] = [
+        "error",
+        "errors",
+        "error_description",
+        "error_code",
+        "code",
+        "message",
+        "msg",
+        "status",
+        "statusCode",
+        "success",
+        "ok",
+        "path",
+        "timestamp",
+        "details",
+        "request_id",
+        "trace_id",
+    ];
+    let data = object.iter().any(|(key, value)| !BESIDE.contains(&key.as_str()) && !value.is_null());
     let says = match error {
         Json::String(text) => {
             !text.trim().is_empty() && !["ok", "none", "success", "no"].contains(&text.to_lowercase().trim())
@@ -178,34 +206,37 @@ fn json_error(text: &str) -> Option<Signature> {
             let fine = |v: &Json| {
                 matches!(v.as_u64(), Some(0 | 200..300)) || ["0", "200", "ok"].contains(&v.as_str().unwrap_or("-"))
             };
-            !error.is_empty() && !error.get("code").is_some_and(fine)
+            let telling = ["message", "code", "type", "reason", "detail"].iter().any(|key| error.contains_key(*key));
+            telling && !error.get("code").is_some_and(fine)
         }
         _ => false,
     };
     if !says || data {
         return None;
     }
-    signature("json_error", format!("JSON error: {}", shown(&error.to_string())))
+    signature("json_error", format!("JSON error: {error}"))
 }
 
-fn shown(text: &str) -> String {
-    crate::journey::assertion::shorten(text, 80)
+/// Whether the page has no more text than this.
+fn fits(page: &str, limit: usize) -> bool {
+    // A text that is longer is cut within four bytes of where it should be.
+    visible_text(page, limit + 4).len() <= limit
 }
 
-/// The step's own target is a login page, so that ending on one is no surprise.
-fn leads_to_login(url: &Url) -> bool {
-    const WORDS: [&str; 12] = [
-        "login", "log-in", "log_in", "logon", "signin", "sign-in", "sign_in", "signup", "register", "auth", "sso",
-        "password",
-    ];
+/// Whether an address names a login page: whole words of its path, so that `/accessories` is none.
+fn is_login_path(url: &Url) -> bool {
+    const WORDS: [&str; 11] =
+        ["login", "logon", "signin", "signup", "register", "auth", "sso", "saml", "oauth", "oauth2", "password"];
+    const PAIRS: [(&str, &str); 3] = [("log", "in"), ("sign", "in"), ("sign", "up")];
     let path = url.path().to_ascii_lowercase();
-    WORDS.iter().any(|word| path.contains(word))
+    let words: Vec<&str> = path.split(['/', '-', '_', '.']).filter(|word| !word.is_empty()).collect();
+    words.iter().any(|word| WORDS.contains(word)) || words.windows(2).any(|pair| PAIRS.contains(&(pair[0], pair[1])))
 }
 
 /// Whether selectors of a step speak of a login form.
 pub fn speaks_of_login(selector: &str) -> bool {
     let lower = selector.to_ascii_lowercase();
-    ["password", "login", "signin", "sign-in", "csrf", "token", "username", "email"].iter().any(|w| lower.contains(w))
+    ["password", "login", "signin", "sign-in"].iter().any(|w| lower.contains(w))
 }
 
 fn has_password_field(text: &str) -> bool {
@@ -217,6 +248,7 @@ fn has_password_field(text: &str) -> bool {
 /// The beginning of a page with its title and first heading, both in lower case and without markup.
 pub struct Head<'a> {
     raw: &'a str,
+    /// As written, but for white space.
     title: String,
     heading: String,
 }
@@ -241,7 +273,7 @@ fn element(raw: &str, lower: &str, name: &str) -> String {
         }
         let Some(start) = lower[from..].find('>').map(|i| from + i + 1) else { break };
         let Some(end) = lower[start..].find(&format!("</{name}")).map(|i| start + i) else { break };
-        return tidy(&visible_text(&raw[start..end], 300));
+        return visible_text(&raw[start..end], 4 << 10);
     }
     String::new()
 }
@@ -252,19 +284,37 @@ fn tidy(text: &str) -> String {
     text.trim().trim_end_matches(['.', '!', '…', ':', ' ']).to_owned()
 }
 
+/// What a title or heading means: as a whole, else by one of its parts.
+fn meaning(whole: &str) -> Option<(&'static str, Strength)> {
+    let whole = tidy(whole);
+    if let Some((exception, _)) = whole.split_once(" at /")
+        && ["error", "exception", "doesnotexist"].iter().any(|end| exception.ends_with(end))
+        && !exception.contains(' ')
+    {
+        // Django's debug page.
+        return Some(("error_page", Strength::Plain));
+    }
+    phrase(&whole).or_else(|| {
+        let (kind, strength) = segments(&whole).find_map(|segment| phrase(&segment))?;
+        Some((kind, if strength == Strength::Plain { Strength::Part } else { strength }))
+    })
+}
+
 /// A title's parts: "502 Bad Gateway | Shop" names the error and the site.
 fn segments(title: &str) -> impl Iterator<Item = String> {
     let mut parts = vec![title.to_owned()];
-    for separator in [" | ", " - ", " – ", " — ", " · ", " :: ", " • ", " » ", ": "] {
+    for separator in [" | ", " - ", " – ", " — ", " · ", " :: ", " • ", " » ", " › ", " &rsaquo; ", ": "] {
         parts = parts.iter().flat_map(|part| part.split(separator)).map(str::to_owned).collect();
     }
-    std::iter::once(title.to_owned()).chain(parts).map(|part| tidy(&part)).collect::<Vec<_>>().into_iter()
+    parts.into_iter().map(|part| tidy(&part))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Strength {
     /// Hardly anything but an error page is called so.
     Plain,
+    /// The same, beside something else: the site's name, or what the page is about.
+    Part,
     /// Other things are called so too.
     Weak,
 }
@@ -300,7 +350,7 @@ fn phrase(segment: &str) -> Option<(&'static str, Strength)> {
 use Strength::{Plain, Weak};
 
 /// Whole titles and headings; sources: the default pages of the named servers and frameworks.
-const PHRASES: [(&str, &str, Strength); 56] = [
+const PHRASES: [(&str, &str, Strength); 63] = [
     ("internal server error", "error_page", Plain),
     ("server error", "error_page", Plain),
     ("bad gateway", "error_page", Plain),
@@ -311,6 +361,13 @@ const PHRASES: [(&str, &str, Strength); 56] = [
     ("gateway time-out", "error_page", Plain),
     ("backend fetch failed", "error_page", Plain),
     ("web server is down", "error_page", Plain),
+    ("connection timed out", "error_page", Plain),
+    ("a timeout occurred", "error_page", Plain),
+    ("ssl handshake failed", "error_page", Plain),
+    ("invalid ssl certificate", "error_page", Plain),
+    ("action controller: exception caught", "error_page", Plain),
+    ("the change you wanted was rejected", "error_page", Plain),
+    ("object not found", "not_found_page", Plain),
     ("web server is returning an unknown error", "error_page", Plain),
     ("origin is unreachable", "error_page", Plain),
     ("the request could not be satisfied", "error_page", Plain),

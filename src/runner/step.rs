@@ -55,9 +55,14 @@ pub async fn run_step(run: &mut Run<'_>, step: &Arc<Step>, limit: Limit) -> Step
         Err(end) => return *end,
     };
     let mut effort = Effort { watch: Stopwatch::start(), polls: 0, retries: Vec::new(), warnings: Vec::new() };
+    let mut lacking: Option<Failure> = None;
     loop {
-        let attempt = attempt(run, step, &prepared, token.as_ref(), limit).await;
+        let poll_left =
+            step.poll.as_ref().filter(|_| effort.polls > 0).map(|p| p.lasts.saturating_sub(effort.watch.elapsed()));
+        let attempt = attempt(run, step, &prepared, token.as_ref(), limit, poll_left).await;
+        let out_of_poll = step.poll.as_ref().is_some_and(|p| effort.watch.elapsed() >= p.lasts);
         if attempt.report.status == Some(401)
+            && attempt.at_home
             && let Some(refused) = token.take_if(|token| token.kept)
         {
             // It was withdrawn before its time: the request was not served, so it may be sent again.
@@ -68,21 +73,23 @@ pub async fn run_step(run: &mut Run<'_>, step: &Arc<Step>, limit: Limit) -> Step
             effort.warnings.push("the kept access token was refused (401); sent again with a new one".into());
             continue;
         }
-        let outcome = match attempt.judged {
-            Judged::Done(outcome) => outcome,
-            Judged::NotYet(failure) => {
-                // `for` bounds the whole poll; a request under way is let finish.
+        let outcome = match (attempt.judged, lacking.take()) {
+            // The poll's time ended within a request: what it still lacked is the reason.
+            (Judged::Done(StepOutcome::Failed(_)), Some(failure)) if attempt.report.status.is_none() && out_of_poll => {
+                effort.gave_up(failure, "")
+            }
+            (Judged::Done(outcome), _) => outcome,
+            (Judged::NotYet(failure), _) => {
                 let poll = step.poll.as_ref().map_or((Duration::ZERO, Duration::ZERO), |p| (p.every, p.lasts));
-                let time_left = effort.watch.elapsed() + poll.0 <= poll.1;
-                if time_left && sleep_within(poll.0, limit).await {
+                if effort.watch.elapsed() + poll.0 > poll.1 {
+                    effort.gave_up(failure, "")
+                } else if sleep_within(poll.0, limit).await {
                     effort.polls += 1;
+                    lacking = Some(failure);
                     continue;
+                } else {
+                    effort.gave_up(failure, "; then the run's time was over")
                 }
-                let asked = effort.polls + 1;
-                StepOutcome::Failed(Failure {
-                    got: format!("{} (asked {asked} times in {})", failure.got, show_duration(effort.watch.elapsed())),
-                    ..failure
-                })
             }
         };
         if let (Some(retry), StepOutcome::Failed(failure)) = (step.retry, &outcome)
@@ -110,6 +117,12 @@ struct Effort {
 }
 
 impl Effort {
+    /// A poll that ends without what it waited for.
+    fn gave_up(&self, failure: Failure, why: &str) -> StepOutcome {
+        let (asked, took) = (self.polls + 1, show_duration(self.watch.elapsed()));
+        StepOutcome::Failed(Failure { got: format!("{} (asked {asked} times in {took}{why})", failure.got), ..failure })
+    }
+
     #[expect(clippy::too_many_arguments, reason = "what an attempt came to, put together in one place")]
     fn end(
         self,
@@ -140,6 +153,8 @@ struct Attempt {
     judged: Judged,
     report: ExchangeReport,
     sent_cookies: bool,
+    /// The answer came from the origin that the step asked.
+    at_home: bool,
     retry_after: Option<Duration>,
 }
 
@@ -149,10 +164,12 @@ async fn attempt(
     prepared: &Prepared,
     token: Option<&Token>,
     limit: Limit,
+    poll_left: Option<Duration>,
 ) -> Attempt {
     let cut_by_run = limit.remaining() < step.timeout;
     let token = token.map(|token| token.value.expose());
-    let mut walk = Walk::start(prepared, token, step.timeout.min(limit.remaining()));
+    let allowed = step.timeout.min(limit.remaining()).min(poll_left.unwrap_or(Duration::MAX));
+    let mut walk = Walk::start(prepared, token, allowed);
     let result = walk.follow(run, step).await;
     walk.report.duration = walk.watch.elapsed();
     let mut shown = walk.url.clone();
@@ -179,7 +196,8 @@ async fn attempt(
             Judged::Done(broken(run, step, &verdict, &walk.report, step.timeout))
         }
     };
-    Attempt { judged, sent_cookies: walk.sent_cookies, retry_after, report: walk.report }
+    let at_home = walk.url.origin() == prepared.url.origin();
+    Attempt { judged, at_home, sent_cookies: walk.sent_cookies, retry_after, report: walk.report }
 }
 
 /// The access token that the request needs, if any; a `refused` one is not given again.
@@ -190,13 +208,18 @@ async fn fetch_token(
     limit: Limit,
     refused: Option<Token>,
 ) -> Result<Option<Token>, Box<StepEnd>> {
-    let Some(AuthKind::OAuth2(grant)) = prepared.auth.as_ref().map(|auth| &auth.kind) else { return Ok(None) };
-    let allowed = step.timeout.min(limit.remaining());
+    let auth = prepared.auth.as_ref().filter(|auth| auth.own || run.trusted.contains(&*prepared.origin));
+    let Some(AuthKind::OAuth2(grant)) = auth.map(|auth| &auth.kind) else { return Ok(None) };
+    let cut_by_run = limit.remaining() < step.timeout;
+    let (watch, allowed) = (Stopwatch::start(), step.timeout.min(limit.remaining()));
     match oauth::token(run, step, grant, allowed, refused).await {
         Ok(token) => Ok(Some(token)),
         Err(problem) => {
             let outcome = match problem.outcome {
-                oauth::Outcome::Broken(verdict) => broken(run, step, &verdict, &problem.report, step.timeout),
+                oauth::Outcome::Broken(verdict) => {
+                    let verdict = blame_the_limit(verdict, &watch, allowed, cut_by_run, &limit, false);
+                    broken(run, step, &verdict, &problem.report, step.timeout)
+                }
                 oauth::Outcome::Refused(failure) => StepOutcome::Failed(failure),
             };
             Err(Box::new(StepEnd { outcome, exchange: Some(problem.report) }))

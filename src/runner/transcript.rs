@@ -135,7 +135,7 @@ fn body(run: &Run<'_>, out: &mut String, mark: char, headers: &HeaderMap, body: 
         return;
     }
     // Redacted whole, then cut: half a secret is one too.
-    let text = run.redactor.redact(&text_of(headers, &body[..body.len().min(256 << 10)]));
+    let text = run.redactor.redact_spelled(&text_of(headers, &body[..body.len().min(256 << 10)]));
     let cut = text.floor_char_boundary(SHOWN);
     for line in text[..cut].lines() {
         out.push_str(&format!("{mark} {}\n", one_line(line)));

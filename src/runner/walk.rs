@@ -80,9 +80,11 @@ impl<'a> Walk<'a> {
         loop {
             let exchange = self.send(run, step).await?;
             let stored = run.jar.store(&self.url, &exchange.headers);
+            run.redactor.spare(true);
             for secret in &stored.secrets {
                 run.redactor.learn("JOURNEYD_COOKIE", secret);
             }
+            run.redactor.spare(false);
             self.report.warnings.extend(stored.warnings.iter().map(|w| run.redactor.redact(w)));
             self.note(run, &exchange);
             let location = exchange.headers.get(header::LOCATION);

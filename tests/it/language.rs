@@ -376,7 +376,7 @@ async fn error_pages_fail_and_challenges_say_nothing_of_the_site() {
         (
             "request = \"GET /maintenance\"",
             1,
-            "soft_error (maintenance_page), page | content | 200 with a maintenance page: title \"shop | under maintenance\"",
+            "soft_error (maintenance_page), page | content | 200 with a maintenance page: title \"Shop | Under maintenance\"",
         ),
         ("request = \"GET /maintenance\"\nexpect.no_error_page = false", 0, " |  | "),
         (

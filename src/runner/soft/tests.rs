@@ -26,6 +26,10 @@ const HTML: &str = "text/html; charset=utf-8";
 fn error_maintenance_and_missing_pages_are_recognised_by_title_heading_or_short_text() {
     let nav = "<nav>".to_owned() + &"<a href='/x'>Department</a> ".repeat(60) + "</nav>";
     let branded = format!("<title>Something is off | Shop</title>{nav}<h1>Internal Server Error</h1>");
+    let cloudflare = format!(
+        "<title>shop.example | 522: Connection timed out</title><h1><span>Connection timed out</span></h1><p>{}",
+        "The initial connection timed out. ".repeat(28)
+    );
     for (kind, text) in [
         (
             "error_page",
@@ -47,6 +51,14 @@ fn error_maintenance_and_missing_pages_are_recognised_by_title_heading_or_short_
         ("maintenance_page", "<title>Maintenance</title><p>We are working on it."),
         ("maintenance_page", "<title>Shop</title><h1>We’ll be back soon!</h1>"),
         ("maintenance_page", "Briefly unavailable for scheduled maintenance. Check back in a minute."),
+        (
+            "error_page",
+            "<title>WordPress &rsaquo; Error</title><div class=\"wp-die-message\"><p>There has been a critical error on this website.</p></div>",
+        ),
+        ("error_page", &cloudflare),
+        ("error_page", "<title>OperationalError at /cart</title><h1>OperationalError at /cart</h1>"),
+        ("error_page", "<title>Action Controller: Exception caught</title>"),
+        ("not_found_page", "<title>Object not found!</title><h1>Object not found!</h1>"),
         ("not_found_page", "<title>Page not found - Shop</title><p>Nothing here."),
         ("not_found_page", "<title>Shop</title><h1>404</h1>"),
         ("php_error", "<h1>Cart</h1><br />\n<b>Fatal error</b>:  Uncaught TypeError in /srv/cart.php:12"),
@@ -56,7 +68,7 @@ fn error_maintenance_and_missing_pages_are_recognised_by_title_heading_or_short_
         assert_eq!(found.map(|s| s.kind), Some(kind), "{text}");
     }
     let found = look(200, HTML, "<title>502 Bad Gateway | Shop</title>").1.unwrap();
-    assert_eq!(found.sign, "title \"502 bad gateway | shop\"");
+    assert_eq!(found.sign, "title \"502 Bad Gateway | Shop\"");
 }
 
 #[test]
@@ -69,6 +81,9 @@ fn real_pages_that_mention_the_same_words_are_left_alone() {
         "<title>Status</title><h1>All systems operational</h1><p>Scheduled maintenance: Sunday. 503 Service Unavailable may occur.</p>".to_owned(),
         "<title>T-shirt \"404 not found\" - 19 €</title><h1>T-shirt \"404 not found\"</h1>".to_owned(),
         "<title>Fiat 500 | Cars</title><h1>Fiat 500</h1>".to_owned(),
+        format!("<title>Internal Server Error · Issue #1234 · org/app</title><p>{}", &prose[..1500]),
+        format!("<title>Search: server error | Books</title>{}", "<li>A book about servers and their errors, 12 €".repeat(40)),
+        format!("<title>Maintenance | 会社</title><h1>Maintenance</h1><p>{}", "機械の保守について説明します。".repeat(110)),
         "<title>Blog</title><h1>Why we show \"Something went wrong\"</h1>".to_owned(),
         "<title>Help</title><h1>Help</h1><p>Internal Server Error: call us. Bad Gateway: call us.</p>".to_owned(),
         format!("<title>Something Went Wrong (2024) | Films</title><h1>Something Went Wrong</h1><p>{prose}"),
@@ -96,6 +111,9 @@ fn json_that_says_error_with_200_is_one_unless_it_also_gives_data() {
         (r#"{"error": {"code": 0, "message": "ok"}}"#, false),
         (r#"{"error": "partial", "data": {"a": 1}}"#, false),
         (r#"{"errors": ["x"]}"#, false),
+        (r#"{"id": 5, "state": "failed", "error": "card declined"}"#, false),
+        (r#"{"latency": {"p50": 3}, "error": {"rate": 0.0}}"#, false),
+        (r#"{"error": {"rate": 0.1}}"#, false),
         (r#"["error"]"#, false),
         (r#"{"status": "error"}"#, false),
     ] {
@@ -112,7 +130,14 @@ fn a_login_form_is_a_failure_only_where_a_redirect_led_to_it_unasked() {
     assert_eq!(found(login, login), None, "asked for");
     assert_eq!(found("https://shop.example/auth/start", login), None, "a way to it");
     assert_eq!(found(account, account), None, "a page with a form of its own");
-    for (selector, speaks) in [("form#login", true), ("input[name=csrf_token]", true), ("h1", false)] {
+    assert_eq!(found("https://shop.example/accessories", login), Some("login_page"), "`sso` is no word of it");
+    assert_eq!(found("https://shop.example/authors", login), Some("login_page"));
+    let modal = format!("<title>Shop</title><div hidden>{form}</div>{}", "<p>A mug like no other.".repeat(200));
+    let home = look_at(200, HTML, &modal, "https://shop.example/", "https://shop.example/home").1;
+    assert_eq!(home, None, "a page with a sign-in form in its header");
+    for (selector, speaks) in
+        [("form#login", true), ("input[type=password]", true), ("input[name=csrf_token]", false), ("h1", false)]
+    {
         assert_eq!(speaks_of_login(selector), speaks, "{selector}");
     }
 }
@@ -147,6 +172,11 @@ fn challenges_are_recognised_and_pages_about_them_are_not() {
     ] {
         assert_eq!(look(status, HTML, text).0.map(|s| s.kind), Some(kind), "{text}");
     }
+    let japanese = format!(
+        "<title>会社</title><script src=\"/_Incapsula_Resource?a=1\"></script><p>{}",
+        "製品の一覧です。".repeat(120)
+    );
+    assert_eq!(look(200, HTML, &japanese).0, None, "a page full of text");
     let prose = "A captcha-delivery.com script and /_Incapsula_Resource are signs of bot walls. ".repeat(30);
     for text in [
         format!("<title>Bot walls explained</title><p>{prose}"),
