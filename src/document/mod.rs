@@ -101,6 +101,21 @@ impl<'f> Source<'f> {
         TableReader { source: self.clone(), table, span }
     }
 
+    /// Warns of keys in a table with free keys that were probably meant for what stands around it.
+    pub fn warn_of_swallowed(&self, table: &DeTable<'_>, name: &str, keys: &[&str]) {
+        for (key, _) in table.iter().filter(|(key, _)| keys.contains(&key.get_ref().as_ref())) {
+            let key_name = key.get_ref();
+            self.push(
+                Diagnostic::warning(self.place(key.span()), format!("`{key_name}` stands in the `{name}` table"))
+                    .label("TOML put it into this table")
+                    .help(format!(
+                        "every key after a [{name}] header belongs to it: if this one does not, move it above the header; if it does, \
+                         write {name} = {{ … }} on one line"
+                    )),
+            );
+        }
+    }
+
     pub fn wrong_type(&self, span: Span, what: &str, expects: &str, found: &DeValue<'_>) {
         self.push(self.error(
             span,

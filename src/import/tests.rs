@@ -183,10 +183,7 @@ fn no_credential_is_written_into_a_journey() {
             "curl https://shop.example/ -H 'content-type: text/plain' -d '{\"password\": \"s3cretpw99\"}'",
             "content-type = \"text/plain\"",
         ),
-        (
-            "curl https://shop.example/ -H 'Authorization: Token s3cretpw99' -H 'X-A: b'",
-            "Authorization = \"{{ secret.",
-        ),
+        ("curl https://shop.example/ -H 'Authorization: Token s3cretpw99' -H 'X-A: b'", "Authorization = \"{{ secret."),
         ("curl https://shop.example/ -H 'authorization: s3cretpw99'", "authorization = \"{{ secret."),
         ("curl https://shop.example/ -H 'apikey: s3cretpw99'", "apikey = \"{{ secret."),
         ("curl https://shop.example/ -H 'x-auth: s3cretpw99'", "x-auth = \"{{ secret."),

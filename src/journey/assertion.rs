@@ -119,7 +119,7 @@ pub enum Order {
 }
 
 impl Order {
-    fn holds(self, ordering: std::cmp::Ordering) -> bool {
+    pub fn holds(self, ordering: std::cmp::Ordering) -> bool {
         match self {
             Self::Lt => ordering.is_lt(),
             Self::Le => ordering.is_le(),

@@ -13,7 +13,7 @@ use crate::document::Text;
 use crate::ids::{JourneyId, JourneyKey, StepId, VariantId, nearest};
 use crate::journey::json_template::JsonTemplate;
 use crate::journey::merge::{self, Merged, with_defaults};
-use crate::journey::model::{Journey, Plan, RUN_TIMEOUT, Severity, Step};
+use crate::journey::model::{CLEANUP_TIMEOUT, Journey, Plan, RUN_TIMEOUT, Severity, Step};
 use crate::journey::never;
 use crate::journey::parse::{FragmentFile, JourneyFile, StepEntry, Var};
 use crate::journey::parse_settings::Settings;
@@ -139,6 +139,7 @@ pub fn link(
     }
     let whole = timeout.as_ref().map_or(RUN_TIMEOUT, |t| *t.get_ref());
     never::check_times(&steps, whole, findings);
+    never::check_times(&cleanup, CLEANUP_TIMEOUT, findings);
     let secure =
         settings.base_url.as_ref().filter(|t| !t.text.starts_with("{{")).map(|t| t.text.starts_with("https://"));
     for step in steps.iter().chain(&cleanup) {

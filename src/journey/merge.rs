@@ -72,7 +72,10 @@ pub fn with_defaults(own: Settings, defaults: &Settings) -> Merged {
         timeout_is_own: own.timeout.is_some(),
         timeout: own.timeout.or_else(|| defaults.timeout.clone()),
         schedule: own.schedule.or_else(|| defaults.schedule.clone()),
-        slo: own.slo.or(defaults.slo),
+        slo: match (own.slo, defaults.slo) {
+            (None, None) => None,
+            (own, defaults) => Some(own.unwrap_or_default().or(defaults.unwrap_or_default())),
+        },
         alert: AlertSettings {
             fail_after: own.alert.fail_after.or(defaults.alert.fail_after).unwrap_or(usual.fail_after),
             recover_after: own.alert.recover_after.or(defaults.alert.recover_after).unwrap_or(usual.recover_after),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use crate::diag::{Diagnostic, Findings};
-use crate::journey::assertion::{Assertion, Condition, Order, Subject};
+use crate::journey::assertion::{Assertion, Condition, JsonType, Observed, Order, Subject, Wanted};
 use crate::journey::json_template::JsonTemplate;
 use crate::journey::model::Step;
 use crate::quantity::show_duration;
@@ -41,7 +41,11 @@ pub fn check_times(steps: &[Step], whole: Duration, findings: &Findings) {
 pub fn check_step(step: &Step, secure: Option<bool>, findings: &Findings) {
     for assertion in step.assertions.iter().chain(step.until()) {
         let never = |label: String| Diagnostic::error(assertion.place.clone(), "this can never hold").label(label);
-        if let Some(label) = contradiction(assertion) {
+        if let Some((label, help)) = out_of_reach(assertion, step) {
+            findings.push(never(label).help_if(help));
+            continue;
+        }
+        if let Some(label) = contradiction(assertion).or_else(|| excluded(assertion)) {
             findings.push(never(label));
             continue;
         }
@@ -93,9 +97,145 @@ pub fn check_step(step: &Step, secure: Option<bool>, findings: &Findings) {
             Subject::Json(_) | Subject::Css(_) if step.method == http::Method::HEAD => {
                 findings.push(never("the answer to a HEAD request has no body".to_owned()));
             }
+            Subject::Body | Subject::Size if step.method == http::Method::HEAD => {
+                let observed = match assertion.subject {
+                    Subject::Size => Observed::one(0),
+                    _ => Observed::texts(vec![String::new()]),
+                };
+                if assertion.conditions.iter().filter_map(plain).any(|wanted| !wanted.holds(&observed)) {
+                    findings.push(never("the answer to a HEAD request has no body".to_owned()));
+                }
+            }
             _ => {}
         }
     }
+    let status = |list: &[Assertion]| list.iter().find(|a| matches!(a.subject, Subject::Status)).and_then(only_codes);
+    if let (Some(expected), Some(waited)) = (status(&step.assertions), status(step.until()))
+        && !expected.iter().any(|code| waited.contains(code))
+        && let Some(assertion) = step.until().iter().find(|a| matches!(a.subject, Subject::Status))
+    {
+        let message = Diagnostic::error(assertion.place.clone(), "this can never hold");
+        findings.push(message.label("`expect.status` fails the step with any such status"));
+    }
+}
+
+/// What the subject itself can never be.
+fn out_of_reach(assertion: &Assertion, step: &Step) -> Option<(String, Option<String>)> {
+    for condition in &assertion.conditions {
+        match (&assertion.subject, condition) {
+            (Subject::Url, Condition::Equals(want) | Condition::StartsWith(want)) => {
+                let JsonTemplate::Plain(Json::String(text)) = want else { continue };
+                if !text.starts_with("http://") && !text.starts_with("https://") && !text.is_empty() {
+                    let help = format!("for a path: expect.url = {{ ends_with = {text:?} }}");
+                    return Some(("the URL is a whole one, with scheme and host".to_owned(), Some(help)));
+                }
+            }
+            (Subject::Css(_) | Subject::Header(_) | Subject::Cookie(_), Condition::Type(kind))
+                if *kind != JsonType::String =>
+            {
+                let help = "numbers in pages and headers compare by value: { gt = 0 }".to_owned();
+                return Some(("this is always a string".to_owned(), Some(help)));
+            }
+            (
+                Subject::Size | Subject::Redirects | Subject::Status,
+                Condition::Compare(order, JsonTemplate::Plain(n)),
+            ) => {
+                let (least, most) = match assertion.subject {
+                    Subject::Status => (100.0, 599.0),
+                    Subject::Redirects => (0.0, f64::from(step.redirects)),
+                    _ => (0.0, f64::INFINITY),
+                };
+                let n = n.as_f64()?;
+                let never = match order {
+                    Order::Lt => n <= least,
+                    Order::Le => n < least,
+                    Order::Gt => n >= most,
+                    Order::Ge => n > most,
+                    Order::Eq => n < least || n > most,
+                };
+                if never {
+                    let range =
+                        if most.is_finite() { format!("{least} to {most}") } else { format!("{least} or more") };
+                    return Some((format!("{} is {range}", assertion.subject), None));
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// A condition whose operands hold no template.
+fn plain(condition: &Condition) -> Option<Wanted<'_>> {
+    let one = |t: &JsonTemplate| match t {
+        JsonTemplate::Plain(value) => Some(value.clone()),
+        _ => None,
+    };
+    let all = |list: &[JsonTemplate]| list.iter().map(one).collect::<Option<Vec<Json>>>();
+    Some(match condition {
+        Condition::Equals(t) => Wanted::Equals(one(t)?),
+        Condition::NotEquals(t) => Wanted::NotEquals(one(t)?),
+        Condition::Contains(list) => Wanted::Contains(all(list)?),
+        Condition::NotContains(list) => Wanted::NotContains(all(list)?),
+        Condition::StartsWith(t) => Wanted::StartsWith(one(t)?),
+        Condition::EndsWith(t) => Wanted::EndsWith(one(t)?),
+        Condition::Matches(all) => Wanted::Matches(all),
+        Condition::Compare(order, t) => Wanted::Compare(*order, one(t)?),
+        Condition::In(list) => Wanted::In(all(list)?),
+        Condition::Exists(want) => Wanted::Exists(*want),
+        Condition::Count(_) => return None,
+        Condition::Type(want) => Wanted::Type(*want),
+    })
+}
+
+/// A value that is asked for and that the other predicates exclude.
+fn excluded(assertion: &Assertion) -> Option<String> {
+    let textual = matches!(
+        assertion.subject,
+        Subject::Css(_) | Subject::Header(_) | Subject::Cookie(_) | Subject::Body | Subject::Url
+    );
+    let wanted: Vec<Wanted<'_>> = assertion.conditions.iter().filter_map(plain).collect();
+    let candidates: Vec<&Json> = wanted
+        .iter()
+        .find_map(|w| match w {
+            Wanted::Equals(value) => Some(vec![value]),
+            Wanted::In(values) => Some(values.iter().collect()),
+            _ => None,
+        })
+        .unwrap_or_default();
+    if wanted.iter().any(|w| matches!(w, Wanted::In(values) if values.is_empty())) {
+        return Some("`in` names no value".to_owned());
+    }
+    let fits = |value: &Json| {
+        let observed = Observed { values: vec![value.clone()], count: 1, textual };
+        wanted.iter().all(|w| w.holds(&observed))
+    };
+    if !candidates.is_empty() && !candidates.iter().any(|value| fits(value)) {
+        return Some("the predicates exclude each other".to_owned());
+    }
+    let lists = |not: bool| {
+        wanted.iter().flat_map(move |w| match w {
+            Wanted::Contains(list) if !not => list.clone(),
+            Wanted::NotContains(list) if not => list.clone(),
+            _ => Vec::new(),
+        })
+    };
+    let both = lists(false).find(|have| lists(true).any(|not| not == *have));
+    if let Some(both) = both {
+        return Some(format!("it is to contain {both} and not to contain it"));
+    }
+    let count = assertion.conditions.iter().find_map(|c| match c {
+        Condition::Count(all) => Some(all),
+        _ => None,
+    })?;
+    let exists = wanted.iter().find_map(|w| match w {
+        Wanted::Exists(want) => Some(*want),
+        _ => None,
+    })?;
+    let admits = |n: u64| count.iter().all(|(order, want)| order.holds(n.cmp(want)));
+    let lists_may_be_empty = matches!(assertion.subject, Subject::Json(_));
+    (exists && !lists_may_be_empty && !(1..=1000).any(admits) || !exists && !admits(0))
+        .then(|| "`exists` and `count` exclude each other".to_owned())
 }
 
 /// The status codes that an assertion admits, when it names them.

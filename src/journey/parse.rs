@@ -66,6 +66,16 @@ pub fn parse_journey(file: &Arc<SourceFile>, findings: &Findings) -> JourneyFile
     let source = Source { file: Arc::clone(file), findings };
     let document = source.parse(&file.text);
     let table = source.open(document.get_ref(), 0..0, &journey::TABLE);
+    for (field, keys) in [
+        (&journey::LABELS, &["owner", "severity", "runbook", "base_url", "timeout", "enabled", "title"][..]),
+        (&journey::VARS, &["base_url", "timeout", "severity", "runbook", "enabled", "headers"]),
+    ] {
+        let Some(node) = table.get(field) else { continue };
+        let written = source.file.text.get(node.span()).unwrap_or_default();
+        if let Some(inner) = node.get_ref().as_table().filter(|_| !written.starts_with('{')) {
+            source.warn_of_swallowed(inner, field.name, keys);
+        }
+    }
     let variants = table.tables(&journey::VARIANTS, &variant::TABLE).iter().filter_map(read_variant).collect();
     let parsed = JourneyFile {
         file: Arc::clone(file),

@@ -173,10 +173,26 @@ pub fn read_auth(table: &TableReader<'_, '_, '_>, field: &'static Field) -> Opti
     if let Some(t) = inner.get(&auth::BASIC).and_then(|_| inner.open(&auth::BASIC, &basic::TABLE)) {
         let user = needed(&t, &basic::USER, "user = \"probe\"");
         let password = needed(&t, &basic::PASSWORD, "password = \"{{ secret.probe_password }}\"");
+        if let Some(user) = user.as_ref().filter(|u| u.as_literal().is_some_and(|text| text.contains(':'))) {
+            let span = user.place.span.clone();
+            source.push(source.error(
+                span,
+                "a user of HTTP Basic has no colon",
+                "everything after it would be the password",
+            ));
+        }
         return Some(Auth::Basic { user: user?, password: password? });
     }
     if inner.get(&auth::BEARER).is_some() {
-        return template(&inner, &auth::BEARER).map(Auth::Bearer);
+        let token = template(&inner, &auth::BEARER)?;
+        if token.as_literal().is_some_and(str::is_empty) {
+            source.push(source.error(
+                token.place.span.clone(),
+                "the token is empty",
+                "expected one such as \"{{ token }}\"",
+            ));
+        }
+        return Some(Auth::Bearer(token));
     }
     let t = inner.open(&auth::OAUTH2, &oauth2::TABLE)?;
     let token_url = needed(&t, &oauth2::TOKEN_URL, "token_url = \"https://login.example/oauth/token\"");
@@ -189,7 +205,11 @@ pub fn read_auth(table: &TableReader<'_, '_, '_>, field: &'static Field) -> Opti
         .is_some_and(|url| !url::Url::parse(url).is_ok_and(|u| matches!(u.scheme(), "http" | "https")))
     {
         let place = token_url.place.span.clone();
-        source.push(source.error(place, "`token_url` is not a URL", "expected one that starts with https://"));
+        source.push(source.error(
+            place,
+            "`token_url` is not a URL",
+            "expected one that starts with https:// or http://",
+        ));
     }
     Some(Auth::OAuth2(Box::new(OAuth2 {
         token_url,

@@ -72,8 +72,27 @@ pub struct Settings {
     pub network: NetworkOptions,
     pub error_pages: Option<bool>,
     pub schedule: Option<Timetable>,
-    pub slo: Option<Slo>,
+    pub slo: Option<SloOptions>,
     pub alert: AlertOptions,
+}
+
+/// `[slo]` as written; what is absent comes from the defaults.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SloOptions {
+    pub objective: Option<f64>,
+    pub window: Option<Duration>,
+    pub latency: Option<Duration>,
+}
+
+impl SloOptions {
+    /// Own values before the defaults.
+    pub fn or(self, defaults: Self) -> Slo {
+        Slo {
+            objective: self.objective.or(defaults.objective),
+            window: self.window.or(defaults.window).unwrap_or(SLO_WINDOW),
+            latency: self.latency.or(defaults.latency),
+        }
+    }
 }
 
 /// `[alert]` as written; what is absent comes from the defaults.
@@ -110,7 +129,7 @@ pub fn read_settings(table: &TableReader<'_, '_, '_>) -> Settings {
     }
 }
 
-fn read_slo(table: &TableReader<'_, '_, '_>) -> Slo {
+fn read_slo(table: &TableReader<'_, '_, '_>) -> SloOptions {
     let window = table.duration(&slo::WINDOW, Duration::from_secs(3600)).map(Spanned::into_inner);
     if window.is_some_and(|w| w > LONGEST_WINDOW) {
         let span = table.key_span(&slo::WINDOW);
@@ -124,9 +143,9 @@ fn read_slo(table: &TableReader<'_, '_, '_>) -> Slo {
                 .help("for example objective = 99.5, the percentage of runs that are to pass"),
         );
     }
-    Slo {
+    SloOptions {
         objective: read_objective(table),
-        window: window.unwrap_or(SLO_WINDOW),
+        window,
         latency: table.duration(&slo::LATENCY, Duration::from_millis(1)).map(Spanned::into_inner),
     }
 }
@@ -226,6 +245,9 @@ fn read_labels(table: &TableReader<'_, '_, '_>) -> BTreeMap<String, String> {
     labels
 }
 
+/// What `Accept-Encoding` may ask for.
+const CODINGS: [&str; 5] = ["gzip", "deflate", "br", "identity", "*"];
+
 /// A table of header names and templates.
 pub fn read_headers(table: &TableReader<'_, '_, '_>, field: &'static Field) -> Vec<(http::HeaderName, Template)> {
     let mut headers = Vec::new();
@@ -256,6 +278,13 @@ pub fn read_headers(table: &TableReader<'_, '_, '_>, field: &'static Field) -> V
         match as_text(&table.source, node) {
             Some(text) => {
                 if let Some(template) = Template::parse(&table.source, &text) {
+                    let codings =
+                        |t: &str| t.split(',').all(|c| CODINGS.contains(&c.split(';').next().unwrap_or(c).trim()));
+                    if name == http::header::ACCEPT_ENCODING && template.as_literal().is_some_and(|t| !codings(t)) {
+                        let message = "journeyd cannot decode what this asks for";
+                        let label = format!("expected some of {}", CODINGS.join(", "));
+                        table.source.push(table.source.error(text.span.clone(), message, label));
+                    }
                     if template.as_literal().is_some_and(|t| http::HeaderValue::from_str(t).is_err()) {
                         let message = format!("the header `{name}` cannot hold this value");
                         table.source.push(table.source.error(

@@ -235,6 +235,12 @@ fn refuse_swallowed(table: &TableReader<'_, '_, '_>) {
                 );
             }
         }
+        // These may name fields too.
+        source.warn_of_swallowed(
+            inner,
+            field.name,
+            &["timeout", "redirects", "retry", "poll", "pause", "only", "headers", "query"],
+        );
     }
 }
 
