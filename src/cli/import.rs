@@ -23,6 +23,11 @@ pub fn curl(args: &ImportArgs) -> Exit {
 }
 
 fn with_text(args: &ImportArgs, convert: impl Fn(&str) -> Result<Imported, ImportError>) -> Exit {
+    if let Some(output) = args.output.as_ref().filter(|output| output.exists()) {
+        // A journey that somebody has worked on is not written over.
+        say(&format!("error: there is a file {} already; --output names another", output.display()));
+        return Exit::Usage;
+    }
     let shown = args.file.display();
     let text = match read(&args.file) {
         Ok(text) => text,
@@ -43,8 +48,10 @@ fn with_text(args: &ImportArgs, convert: impl Fn(&str) -> Result<Imported, Impor
     }
     if !imported.secrets.is_empty() {
         let lines = imported.secrets.iter().map(|(name, env)| format!("  {name} = {{ env = \"{env}\" }}"));
+        let file = args.output.as_ref().map_or_else(|| "THIS-JOURNEY.toml".to_owned(), |o| o.display().to_string());
         say(&format!(
-            "note: put these under [secrets] in the configuration, and the values into the environment:\n{}",
+            "note: passwords and tokens are moved out. A configuration that gives them, journeyd.toml:\n  \
+             journeys = [\"{file}\"]\n  [secrets]\n{}",
             lines.collect::<Vec<_>>().join("\n")
         ));
     }
@@ -54,14 +61,16 @@ fn with_text(args: &ImportArgs, convert: impl Fn(&str) -> Result<Imported, Impor
             Err(error) => own_fault(&format!("cannot write the journey: {error}")),
         };
     };
-    // A journey that somebody has worked on is not written over.
     let written = std::fs::OpenOptions::new().write(true).create_new(true).open(output).and_then(|mut file| {
         use std::io::Write as _;
         file.write_all(imported.text.as_bytes())
     });
     match written {
         Ok(()) => {
-            say(&format!("wrote {}; try it: journeyd run {}", output.display(), output.display()));
+            let output = output.display();
+            let values: String = imported.secrets.iter().map(|(_, env)| format!("{env}=… ")).collect();
+            let config = if imported.secrets.is_empty() { "" } else { "--config journeyd.toml " };
+            say(&format!("wrote {output}; try it: {values}journeyd run {config}{output}"));
             Exit::Fine
         }
         Err(error) => {

@@ -78,7 +78,7 @@ impl<'f> Source<'f> {
             match kind.fields.iter().find(|f| f.name == name) {
                 Some(field) if field.planned => self.push(
                     self.error(key.span(), format!("`{name}` is not available in this version of journeyd"), "planned")
-                        .help("remove it for now; the CHANGELOG says when it arrives"),
+                        .help("remove it for now; the CHANGELOG lists what is not built yet"),
                 ),
                 Some(_) => {}
                 None => {

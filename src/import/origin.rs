@@ -162,7 +162,8 @@ fn narrowed(html: &Html, element: &ElementRef<'_>, plain: &str) -> String {
     let form = element.ancestors().filter_map(ElementRef::wrap).find(|e| e.value().name() == "form");
     let Some(form) = form else { return plain.to_owned() };
     if let Some(id) = form.value().attr("id") {
-        return format!("form[id={}] {plain}", css_string(id));
+        let quoted = css_string(id);
+        return if quoted == id { format!("form#{id} {plain}") } else { format!("form[id={quoted}] {plain}") };
     }
     match form.value().attr("action") {
         Some(action) => format!("form[action={}] {plain}", css_string(action)),
@@ -217,7 +218,7 @@ mod tests {
             ..answer("text/plain", "")
         };
         for (answer, value, name, want) in [
-            (&html, "AAAA1111", "csrf", "{ css = \"form[id=guest] input[name=csrf]\", attr = \"value\" }"),
+            (&html, "AAAA1111", "csrf", "{ css = \"form#guest input[name=csrf]\", attr = \"value\" }"),
             (&html, "BBBB2222", "csrf", "{ css = 'form[action=\"/login\"] input[name=csrf]', attr = \"value\" }"),
             (&html, "CCCC3333", "a[b]", "{ css = 'input[name=\"a[b]\"]', attr = \"value\" }"),
             (&html, "DDDD4444", "x", "{ css = \"meta[name=csrf-token]\", attr = \"content\" }"),

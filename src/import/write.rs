@@ -286,7 +286,11 @@ impl Writer {
                     out.push((name.clone(), literal(path)));
                 }
                 _ if names_a_credential(&lower) => {
-                    let named = format!("{}_token", lower.trim_start_matches("x-"));
+                    let named = if is_secret_key(name) || is_token_name(name) {
+                        name.clone()
+                    } else {
+                        format!("{}_token", lower.trim_start_matches("x-"))
+                    };
                     let template = self.template(value, &named, earlier);
                     out.push((name.clone(), template));
                 }

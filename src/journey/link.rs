@@ -70,6 +70,7 @@ pub fn link(
         stack: vec![file.file.name.clone()],
         spliced: 0,
         lacking: None,
+        captured: BTreeMap::new(),
     };
     let mut steps = linker.splice(&file.file, &file.steps);
     let mut cleanup = linker.splice(&file.file, &file.cleanup);
@@ -98,6 +99,9 @@ pub fn link(
     } else {
         file.variants.iter().map(|v| (Some(v.id.clone()), v.vars.as_slice())).collect()
     };
+    for step in steps.iter().chain(&cleanup) {
+        linker.captured.extend(step.captures.iter().map(|c| (c.name.clone(), step.id.clone())));
+    }
     let mut used = BTreeSet::new();
     let mut plans = Vec::new();
     let variant_vars: BTreeSet<&str> =
@@ -182,6 +186,8 @@ struct Linker<'a> {
     stack: Vec<String>,
     /// Entries looked at so far.
     spliced: usize,
+    /// What any step captures, whoever runs it.
+    captured: BTreeMap<String, StepId>,
     /// The variant being laid out, and the vars that some variant sets.
     lacking: Option<(String, BTreeSet<String>)>,
 }
@@ -462,6 +468,12 @@ impl Linker<'_> {
             Some(step) => {
                 diagnostic.label("not known yet").help(format!("the step `{step}` captures it, but runs later"))
             }
+            None if self.captured.contains_key(name) => {
+                let (step, variant) = (&self.captured[name], self.lacking.as_ref().map_or("", |(v, _)| v));
+                diagnostic
+                    .label(format!("the variant `{variant}` never runs the step that captures it"))
+                    .help(format!("`{step}` is limited by `only`; limit this step in the same way"))
+            }
             None if self.lacking.as_ref().is_some_and(|(_, some)| some.contains(name)) => {
                 let variant = self.lacking.as_ref().map_or("", |(v, _)| v);
                 diagnostic
@@ -521,6 +533,9 @@ impl Linker<'_> {
                         .label("unknown secret")
                         .help(match near {
                             Some(near) => format!("did you mean `secret.{near}`?"),
+                            None if self.world.secrets.is_empty() => {
+                                "no [secrets] were read: --config names the configuration that has them".to_owned()
+                            }
                             None => format!(
                                 "add it to [secrets] in the configuration: {name} = {{ env = \"{}\" }}",
                                 name.to_uppercase()

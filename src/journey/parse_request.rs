@@ -282,7 +282,10 @@ pub fn read_retry(table: &TableReader<'_, '_, '_>, method: Option<&Method>) -> O
         source.push(
             source
                 .error(node.span(), format!("a {method} request is not sent twice"), "it could do twice what it does")
-                .help("where that is fine (an idempotency key, a search by POST): retry = { times = 1, any_method = true }"),
+                .help(format!(
+                    "where that is fine (an idempotency key, a search by POST): retry = {{ times = {}, any_method = true }}",
+                    retry.times
+                )),
         );
     }
     Some(retry)

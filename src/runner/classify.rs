@@ -200,6 +200,10 @@ fn h2_verdict(error: &h2::Error) -> Verdict {
     }
     let reason = error.reason().map_or_else(|| "protocol error".to_owned(), |r| r.description().to_owned());
     match (error.is_go_away(), error.is_reset()) {
+        (true, _) if !error.is_remote() => {
+            let text = format!("what answers does not speak HTTP/2 ({reason})");
+            target(Reason::Protocol, "h2_other", text)
+        }
         (true, _) => target(Reason::Protocol, "h2_goaway", format!("the server ended the HTTP/2 connection: {reason}")),
         (_, true) => target(Reason::Protocol, "h2_reset", format!("the server reset the HTTP/2 stream: {reason}")),
         _ => target(Reason::Protocol, "h2_other", format!("HTTP/2 broke: {reason}")),

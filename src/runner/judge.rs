@@ -277,7 +277,7 @@ fn missing_capture(run: &Run<'_>, capture: &Capture, why: &str) -> Failure {
         kind: Reason::CaptureMissing.as_str(),
         subject: format!("capture {}", capture.name),
         expected: format!("a value from {}", capture.source()),
-        got: shorten(&run.redactor.redact(why), 200),
+        got: shorten(&run.redactor.redact_spelled(why), 200),
         place: capture.place.show(),
     }
 }
@@ -297,7 +297,7 @@ fn judge_assertion(
         kind,
         subject: run.redactor.redact(&subject),
         expected: shorten(&run.redactor.redact(&expected), 300),
-        got: shorten(&run.redactor.redact(&got), 300),
+        got: shorten(&run.redactor.redact_spelled(&got), 300),
         place: assertion.place.show(),
     };
     let observed = match body.observe(run, &assertion.subject, seen) {

@@ -20,6 +20,7 @@ use crate::runner::classify::Verdict;
 use crate::runner::curl::{CurlBody, CurlLine};
 use crate::runner::inspect::text_of;
 use crate::runner::journey::{Run, blank_exchange};
+use crate::runner::transcript::{Answer, Noted};
 use crate::runner::transport::{Exchange, Request};
 use crate::runner::walk::{MAX_URL, USER_AGENT};
 use crate::secret::Secret;
@@ -154,7 +155,23 @@ pub async fn token(
     let watch = Stopwatch::start();
     let mut report = blank_exchange("POST", String::new(), String::new());
     report.url = shorten(&run.redactor.redact(grant.url.as_str()), MAX_URL);
-    let sent = run.session.send(request(grant), watch.deadline(allowed)).await;
+    let asked = request(grant);
+    let noted = run.noted.is_some().then(|| (asked.headers.clone(), asked.body.clone()));
+    let sent = run.session.send(asked, watch.deadline(allowed)).await;
+    if let (Some(all), Some((headers, body))) = (&mut run.noted, noted) {
+        let answer = match &sent {
+            Ok(exchange) => Ok(Answer::of(exchange)),
+            Err(broken) => Err(broken.verdict.text.clone()),
+        };
+        all.push(Noted {
+            step: step.id.clone(),
+            method: "POST".to_owned(),
+            url: grant.url.clone(),
+            headers,
+            body,
+            answer,
+        });
+    }
     report.duration = watch.elapsed();
     let exchange = match sent {
         Ok(exchange) => exchange,

@@ -52,7 +52,7 @@ fn challenged(run: &Run<'_>, step: &Step, seen: &Seen<'_>, page: &soft::Page<'_>
         return None;
     }
     let found = soft::challenge(page)?;
-    let sign = shorten(&run.redactor.redact(&found.sign), 120);
+    let sign = shorten(&run.redactor.redact_spelled(&found.sign), 120);
     let detail = format!(
         "the site challenges the monitor ({}: {sign}); allow-list it, by its User-Agent or address",
         found.kind
@@ -117,7 +117,11 @@ fn soft_failure(run: &Run<'_>, step: &Step, seen: &Seen<'_>, page: &soft::Page<'
         kind,
         subject: "page".to_owned(),
         expected: "content".to_owned(),
-        got: format!("{} with {what}: {}", seen.exchange.status, shorten(&run.redactor.redact(&found.sign), 200)),
+        got: format!(
+            "{} with {what}: {}",
+            seen.exchange.status,
+            shorten(&run.redactor.redact_spelled(&found.sign), 200)
+        ),
         place: step.place.show(),
     })
 }

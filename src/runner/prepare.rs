@@ -158,6 +158,12 @@ fn target(run: &mut Run<'_>, step: &Step) -> Result<Url, RenderError> {
             shorten(&run.redactor.redact(&target.text), 120)
         )));
     }
+    if let Some(family) = run.journey.network.ip_family
+        && let Some(ip) = url.host_str().and_then(|h| h.trim_matches(['[', ']']).parse().ok())
+        && !family.admits(ip)
+    {
+        return Err(unfit(format!("the target's address {ip} is no {} address (ip_family)", family.as_str())));
+    }
     learn_url(run, &url);
     for (name, template) in &step.query {
         let value = text_of(run, template)?;

@@ -87,6 +87,9 @@ pub fn challenge(page: &Page<'_>) -> Option<Signature> {
     if title.starts_with("sucuri website firewall - access denied") {
         return signature("sucuri", "title \"Sucuri WebSite Firewall - Access Denied\"");
     }
+    if has("awswaf.com") && has("challenge.js") && sparse() {
+        return signature("aws_waf", "a script challenge.js of awswaf.com on an empty page");
+    }
     if has("The requested URL was rejected. Please consult with your administrator.") && sparse() {
         return signature("f5", "\"The requested URL was rejected\"");
     }
@@ -131,8 +134,8 @@ pub fn soft_error(page: &Page<'_>, wants_login: bool) -> Option<Signature> {
     match Media::of(page.headers) {
         Media::Json => return json_error(page.text),
         Media::Other => return None,
-        Media::Html if page.status == 200 && page.text.trim().is_empty() => {
-            return signature("blank_page", "a page without a character");
+        Media::Html if page.status == 200 && is_blank(page.text) => {
+            return signature("blank_page", "a page without a word");
         }
         Media::Html | Media::Text => {}
     }
@@ -144,8 +147,10 @@ pub fn soft_error(page: &Page<'_>, wants_login: bool) -> Option<Signature> {
             Strength::Part => 2 * SPARSE,
             Strength::Weak => SPARSE,
         };
-        if fits(page.text, limit) {
-            return signature(kind, format!("{place} {whole:?}"));
+        // Who asks for something is at work.
+        let asks = strength == Strength::Weak && head.raw.contains("<form");
+        if fits(page.text, limit) && !asks {
+            return signature(kind, format!("{place} \"{whole}\""));
         }
     }
     for markup in ["<b>Fatal error</b>:", "<b>Parse error</b>:"] {
@@ -159,7 +164,7 @@ pub fn soft_error(page: &Page<'_>, wants_login: bool) -> Option<Signature> {
         if fits(page.text, SPARSE)
             && let Some((_, kind)) = BEGINNINGS.iter().find(|(start, _)| lower.starts_with(start))
         {
-            return signature(kind, format!("text {text:?}"));
+            return signature(kind, format!("text \"{text}\""));
         }
     }
     let about_login = || is_login_path(page.url) || fits(page.text, 2 * SPARSE);
@@ -215,6 +220,29 @@ fn json_error(text: &str) -> Option<Signature> {
         return None;
     }
     signature("json_error", format!("JSON error: {error}"))
+}
+
+/// Nothing to read, and nothing that could draw something.
+fn is_blank(text: &str) -> bool {
+    const DRAWS: [&str; 12] = [
+        "<title",
+        "<script",
+        "<img",
+        "<svg",
+        "<iframe",
+        "<frame",
+        "<form",
+        "<input",
+        "<meta http-equiv",
+        "<video",
+        "<object",
+        "<canvas",
+    ];
+    if text.len() > 4 << 10 || !visible_text(text, 16).is_empty() {
+        return false;
+    }
+    let lower = text.to_ascii_lowercase();
+    !DRAWS.iter().any(|tag| lower.contains(tag))
 }
 
 /// Whether the page has no more text than this.
@@ -296,7 +324,12 @@ fn meaning(whole: &str) -> Option<(&'static str, Strength)> {
     }
     phrase(&whole).or_else(|| {
         let (kind, strength) = segments(&whole).find_map(|segment| phrase(&segment))?;
-        Some((kind, if strength == Strength::Plain { Strength::Part } else { strength }))
+        match strength {
+            Strength::Plain => Some((kind, Strength::Part)),
+            // "Error 404: what it means" is about one.
+            _ if whole.contains(": ") => None,
+            weak => Some((kind, weak)),
+        }
     })
 }
 
@@ -350,7 +383,7 @@ fn phrase(segment: &str) -> Option<(&'static str, Strength)> {
 use Strength::{Plain, Weak};
 
 /// Whole titles and headings; sources: the default pages of the named servers and frameworks.
-const PHRASES: [(&str, &str, Strength); 63] = [
+const PHRASES: [(&str, &str, Strength); 64] = [
     ("internal server error", "error_page", Plain),
     ("server error", "error_page", Plain),
     ("bad gateway", "error_page", Plain),
@@ -386,6 +419,7 @@ const PHRASES: [(&str, &str, Strength); 63] = [
     ("something went wrong", "error_page", Weak),
     ("oops, something went wrong", "error_page", Weak),
     ("oops something went wrong", "error_page", Weak),
+    ("oops! something went wrong", "error_page", Weak),
     ("there has been an error processing your request", "error_page", Plain),
     ("there has been a critical error on this website", "error_page", Plain),
     ("error establishing a database connection", "error_page", Plain),

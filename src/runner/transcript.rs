@@ -14,6 +14,7 @@ use crate::ids::StepId;
 use crate::runner::inspect::{hidden_fields, text_of};
 use crate::runner::journey::Run;
 use crate::runner::learn::{learn_by_key, learn_json, learn_text, learn_url};
+use crate::runner::transport::Exchange;
 use crate::secret::is_secret_key;
 
 /// More of a body is not shown.
@@ -48,6 +49,17 @@ pub struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Bytes,
+}
+
+impl Answer {
+    pub fn of(exchange: &Exchange) -> Self {
+        Self {
+            version: exchange.version,
+            status: exchange.status,
+            headers: exchange.headers.clone(),
+            body: exchange.body.clone(),
+        }
+    }
 }
 
 /// Everything noted, as text for people, redacted.

@@ -131,12 +131,7 @@ impl<'a> Walk<'a> {
             let result = run.session.send(request, deadline).await;
             if let (Some(noted), Some((headers, body))) = (&mut run.noted, asked) {
                 let answer = match &result {
-                    Ok(exchange) => Ok(Answer {
-                        version: exchange.version,
-                        status: exchange.status,
-                        headers: exchange.headers.clone(),
-                        body: exchange.body.clone(),
-                    }),
+                    Ok(exchange) => Ok(Answer::of(exchange)),
                     Err(broken) => Err(broken.verdict.text.clone()),
                 };
                 let method = self.method.to_string();

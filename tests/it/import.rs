@@ -71,7 +71,7 @@ async fn a_session_in_the_demo_shop_becomes_a_journey_that_passes() {
     record(&python, "shop", &demo.shop, dir.path()).await;
     let (journey, notes) = import_and_run(dir.path(), "demo-password").await;
     for part in [
-        "capture.csrf_token = { css = \"form[id=login] input[name=csrf_token]\", attr = \"value\" }",
+        "capture.csrf_token = { css = \"form#login input[name=csrf_token]\", attr = \"value\" }",
         "password = \"{{ secret.site_password }}\"",
         "user = \"synthetic-member\"",
         "expect.url = { ends_with = \"/account\" }",
@@ -117,17 +117,17 @@ async fn a_copied_curl_command_becomes_a_journey() {
     for part in [
         "request = \"GET /search\"",
         "query = { q = \"mug\" }",
-        "auth = { bearer = \"{{ secret.site_api_token }}\" }",
+        "auth = { bearer = \"{{ secret.site_access_token }}\" }",
         "cookies are left out",
     ] {
         assert!(imported.stdout.contains(part), "{part} in {}", imported.stdout);
     }
     assert!(!imported.stdout.contains("hunter22") && !imported.stdout.contains("s3cr3t"), "{}", imported.stdout);
     std::fs::write(dir.path().join("copied.toml"), &imported.stdout).unwrap();
-    let config = "journeys = [\"copied.toml\"]\n[secrets]\nsite_api_token = { env = \"SITE_API_TOKEN\" }\n";
+    let config = "journeys = [\"copied.toml\"]\n[secrets]\nsite_access_token = { env = \"SITE_ACCESS_TOKEN\" }\n";
     std::fs::write(dir.path().join("journeyd.toml"), config).unwrap();
     let args = ["run", "--config", "journeyd.toml", "copied"];
-    let finished = run(dir.path(), &args, &[("SITE_API_TOKEN", "hunter22-token")]).await;
+    let finished = run(dir.path(), &args, &[("SITE_ACCESS_TOKEN", "hunter22-token")]).await;
     assert_eq!(finished.code, 0, "{finished:?}");
 }
 
@@ -148,5 +148,6 @@ async fn what_cannot_be_imported_is_told_and_nothing_is_written_over() {
     std::fs::write(dir.path().join("c.sh"), "curl http://h.example/x").unwrap();
     let finished = run(dir.path(), &["import", "curl", "c.sh", "-o", "there.toml"], &[]).await;
     assert_eq!(finished.code, 2, "{finished:?}");
+    assert!(finished.stderr.contains("there is a file there.toml already"), "{finished:?}");
     assert_eq!(std::fs::read_to_string(dir.path().join("there.toml")).unwrap(), "mine");
 }

@@ -526,3 +526,124 @@ async fn a_real_shop_is_walked_from_login_to_payment_over_graphql() {
     assert_eq!(finished.code, 0, "{finished:?}");
     assert!(finished.stdout.contains("vendure: 2 runs, 2 passed"), "{finished:?}");
 }
+
+#[tokio::test]
+async fn a_token_is_for_the_endpoint_that_gave_it_and_for_origins_that_get_it() {
+    // Two endpoints of one name: a journey that resolves it elsewhere asks there.
+    let one = oauth_target(", \"expires_in\": 3600").await;
+    let two = oauth_target(", \"expires_in\": 3600").await;
+    let port = |target: &Target| target.url.rsplit(':').next().unwrap().to_owned();
+    let journey = |more: &str| {
+        let text = OAUTH.replace("[auth.oauth2]", &format!("{more}\n[auth.oauth2]"));
+        format!("{text}[[steps]]\nid = \"a\"\nrequest = \"GET /a\"\n")
+            .replace("{{ env.TARGET }}", "http://auth.invalid:PORT")
+    };
+    // The same grant but for the address: the port differs too, so the proxy stands for the other way there.
+    let resolve = "resolve = { \"auth.invalid\" = \"127.0.0.1\" }";
+    let first = journey(resolve).replace("PORT", &port(&one));
+    let second = journey(&format!("proxy = \"{}\"", two.url)).replace("PORT", &port(&one));
+    let files = [("one.toml", first.as_str()), ("two.toml", second.as_str())];
+    let dir = folder(&files);
+    std::fs::write(dir.path().join("journeyd.toml"), CONFIG.replace("j.toml", "*e.toml\", \"two.toml")).unwrap();
+    let args = ["run", "--config", "journeyd.toml", "one", "two"];
+    let finished = run(dir.path(), &args, &[PW]).await;
+    assert_eq!(tokens(&one), 1, "{finished:?}");
+    assert!(two.requests().iter().any(|r| r.starts_with("POST http://auth.invalid")), "{finished:?}");
+
+    // An origin that the author did not name gets no token, and none is fetched or renewed for it.
+    let stranger = Target::start(Act::Reply(response("401 Unauthorized", &[], "{}"))).await;
+    let give = format!("{{\"url\": \"{}/x\"}}", stranger.url);
+    let target = Target::start(Act::Reply(ok(&give))).await;
+    let journey = format!(
+        "base_url = \"{{{{ env.TARGET }}}}\"\n[[steps]]\nid = \"a\"\nrequest = \"GET /a\"\nauth = \"none\"\ncapture.url = {{ json = \"$.url\" }}\n\
+         [[steps]]\nid = \"b\"\nrequest = \"POST {{{{ url }}}}\"\n"
+    )
+    .replacen("[[steps]]", &OAUTH.replace("base_url = \"{{ env.TARGET }}\"\n", "").replace("[auth", "\n[auth"), 1)
+    .replace("scope = \"a b\"\n", "scope = \"a b\"\n[[steps]]");
+    let finished = run_journey(&target.url, &journey).await;
+    assert_eq!((finished.code, stranger.requests().len(), tokens(&target)), (1, 1, 0), "{finished:?}");
+    assert!(header(&stranger.requests()[0], "authorization").is_none());
+}
+
+#[tokio::test]
+async fn a_poll_ends_when_its_time_is_up_also_within_a_request() {
+    let slow = Target::scripted(|_, before| if before == 0 { ok(r#"{"status": "pending"}"#) } else { vec![] }).await;
+    let poll = "request = \"GET /\"\npoll = { every = \"100ms\", for = \"900ms\", until.json.\"$.status\" = \"paid\" }";
+    let finished = run_journey(&slow.url, &step(poll)).await;
+    let text = why(&finished);
+    assert!(
+        text.starts_with("assertion_json, json $.status | json $.status = \"paid\" | \"pending\" (asked 2 times"),
+        "{text}"
+    );
+    let pending = Target::start(Act::Reply(ok(r#"{"status": "pending"}"#))).await;
+    let cut = step(&poll.replace("900ms", "30s")).replace("[[steps]]", "timeout = \"1s\"\n[[steps]]");
+    let finished = run_journey(&pending.url, &cut).await;
+    assert!(why(&finished).ends_with("then the run's time was over)"), "{}", why(&finished));
+}
+
+#[tokio::test]
+async fn a_secret_is_masked_however_a_page_or_an_api_spells_it() {
+    let secret = "pä+s&w'o\"rd/99";
+    let spellings = [
+        "p&auml;+s&amp;w&#39;o&#34;rd/99".replace("&auml;", "ä"),
+        "pä&#43;s&#38;w'o&quot;rd&#x2F;99".to_owned(),
+        "p\\u00e4+s&w'o\\\"rd\\/99".to_owned(),
+    ];
+    for spelled in spellings {
+        let page = format!("<h1>no</h1><p>{spelled}</p>");
+        let body = format!("{{\"echo\": \"{spelled}\"}}");
+        let target = Target::start(Act::Routes(vec![
+            ("/page", response("500 X", &["Content-Type: text/html"], &page)),
+            (
+                "/title",
+                response(
+                    "200 OK",
+                    &["Content-Type: text/html"],
+                    &format!("<title>Internal Server Error: {spelled}</title>"),
+                ),
+            ),
+            ("/json", response("500 X", &["Content-Type: application/json"], &body)),
+        ]))
+        .await;
+        for path in ["/page", "/title", "/json"] {
+            let journey = step(&format!("request = \"POST {path}\"\nform = {{ password = \"{{{{ secret.pw }}}}\" }}"));
+            let dir = folder(&[("j.toml", &journey), ("journeyd.toml", CONFIG)]);
+            let args = ["run", "--config", "journeyd.toml", "j", "--verbose"];
+            let finished = run(dir.path(), &args, &[("PW", secret), ("TARGET", &target.url)]).await;
+            let decoded = finished
+                .stdout
+                .replace("&#39;", "'")
+                .replace("&#34;", "\"")
+                .replace("&amp;", "&")
+                .replace("\\\"", "\"");
+            assert!(
+                !decoded.contains("s&w'o") && !finished.stdout.contains("#38;w"),
+                "{spelled} {path}: {}",
+                finished.stdout
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_target_hands_out_leaves_room_for_what_the_journey_captures() {
+    let many: Vec<String> = (0..600).map(|n| format!("{{\"token\": \"handed-out-{n:05}\"}}")).collect();
+    let target = Target::start(Act::Routes(vec![
+        ("/many", response("500 X", &["Content-Type: application/json"], &format!("[{}]", many.join(",")))),
+        ("/late", response("500 X", &[], "late-captured-value and late-captured-value")),
+    ]))
+    .await;
+    let journey = step("request = \"GET /many\"").replace("[[steps]]", "[vars]\nkeep = \"x\"\n[[steps]]")
+        + "[[cleanup]]\nid = \"c\"\nrequest = \"POST /late\"\nform = { session_token = \"late-captured-value\" }\n";
+    let finished = run_journey(&target.url, &journey).await;
+    assert!(!finished.stdout.contains("late-captured-value"), "{}", finished.stdout);
+}
+
+#[tokio::test]
+async fn a_page_that_would_stall_a_parser_does_not_stall_the_transcript() {
+    let page = "<div>".repeat(100_000);
+    let target = Target::start(Act::Reply(response("200 OK", &["Content-Type: text/html"], &page))).await;
+    let dir = folder(&[("j.toml", &step("request = \"GET /\""))]);
+    let finished = run(dir.path(), &["run", "j.toml", "--verbose"], &[("TARGET", &target.url)]).await;
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+}

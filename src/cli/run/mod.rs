@@ -70,7 +70,7 @@ pub async fn run(args: RunArgs) -> Exit {
         let Some(watched) = watched else { return exit };
         say("watching for changes; Ctrl-C ends");
         tokio::select! {
-            () = changed(watched) => {}
+            () = changed(watched) => say(&format!("── {} ──", now())),
             _ = terminate.recv() => return exit,
             _ = interrupt.recv() => return exit,
         }

@@ -63,6 +63,8 @@ fn error_maintenance_and_missing_pages_are_recognised_by_title_heading_or_short_
         ("not_found_page", "<title>Shop</title><h1>404</h1>"),
         ("php_error", "<h1>Cart</h1><br />\n<b>Fatal error</b>:  Uncaught TypeError in /srv/cart.php:12"),
         ("blank_page", "  \n"),
+        ("blank_page", "<html><head></head><body></body></html>"),
+        ("error_page", "<h1>Oops! Something went wrong</h1><p>Try again later."),
     ] {
         let found = look(200, HTML, text).1;
         assert_eq!(found.map(|s| s.kind), Some(kind), "{text}");
@@ -84,6 +86,9 @@ fn real_pages_that_mention_the_same_words_are_left_alone() {
         format!("<title>Internal Server Error · Issue #1234 · org/app</title><p>{}", &prose[..1500]),
         format!("<title>Search: server error | Books</title>{}", "<li>A book about servers and their errors, 12 €".repeat(40)),
         format!("<title>Maintenance | 会社</title><h1>Maintenance</h1><p>{}", "機械の保守について説明します。".repeat(110)),
+        "<title>Heating</title><h1>Maintenance</h1><p>Book a visit.<form><input name=date></form>".to_owned(),
+        "<title>Error 404: what it means</title><p>A short note about a page that is not there.".to_owned(),
+        "<html><head><script src=/app.js></script></head><body><div id=app></div></body></html>".to_owned(),
         "<title>Blog</title><h1>Why we show \"Something went wrong\"</h1>".to_owned(),
         "<title>Help</title><h1>Help</h1><p>Internal Server Error: call us. Bad Gateway: call us.</p>".to_owned(),
         format!("<title>Something Went Wrong (2024) | Films</title><h1>Something Went Wrong</h1><p>{prose}"),
