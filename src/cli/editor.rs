@@ -135,7 +135,9 @@ mod tests {
     fn tables_of(shape: &'static Shape, out: &mut Vec<&'static TableKind>) {
         match shape {
             Shape::Table(kind) | Shape::Tables(kind) => out.push(kind),
-            Shape::Map(inner) | Shape::List(inner) => tables_of(inner, out),
+            Shape::Map(inner) | Shape::List(inner) | Shape::Some(inner) | Shape::Named(_, inner) => {
+                tables_of(inner, out)
+            }
             Shape::Either(shapes) => shapes.iter().for_each(|shape| tables_of(shape, out)),
             _ => {}
         }

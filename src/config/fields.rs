@@ -37,7 +37,7 @@ fields!(secret, "a secret" {
     FILE: "file", "the path of a file", Text, "From a file; the line break at its end is not part of it.", example "'/run/secrets/shop_password'";
     CREDENTIAL: "credential", "the name of a systemd credential", Text, "From `LoadCredential=` of the unit.", example "'shop_password'";
     DEFAULT: "default", "a string", Text, "Without any of the others; for demonstrations.";
-} planned {});
+} planned {} one_of { "env", "file", "credential" });
 fields!(receiver, "a receiver" {
     TYPE: "type", "\"slack\" or \"webhook\"", Word(&["slack", "webhook"]), "Slack's incoming webhooks, or Standard Webhooks.";
     URL: "url", "a URL, or { secret = \"name\" }", Either(&[Url, Table(&super::reference::TABLE)]), "Where messages are sent.", example "{ secret = 'slack_url' }";

@@ -40,8 +40,14 @@ pub enum Shape {
     Table(&'static TableKind),
     /// `[[name]]`.
     Tables(&'static TableKind),
+    /// A string of this form.
+    Form(&'static str),
     /// A table with free keys.
     Map(&'static Shape),
+    /// A table with free keys of this form.
+    Named(&'static str, &'static Shape),
+    /// A list with at least one item.
+    Some(&'static Shape),
     List(&'static Shape),
     Either(&'static [Shape]),
 }
@@ -60,6 +66,8 @@ pub struct TableKind {
     /// With its article: "a step".
     pub what: &'static str,
     pub fields: &'static [&'static Field],
+    /// Keys of which at most one stands.
+    pub one_of: &'static [&'static str],
     /// What to say of a key that belongs elsewhere.
     pub misplaced: fn(&str) -> Option<String>,
 }
@@ -76,7 +84,7 @@ macro_rules! fields {
     ($(#[$doc:meta])* $module:ident, $what:literal {
         $($konst:ident: $name:literal, $expects:literal, $shape:expr, $about:literal
             $(, default $default:literal)? $(, example $example:literal)?;)*
-    } planned { $($planned:literal),* } $(misplaced $hint:path)?) => {
+    } planned { $($planned:literal),* } $(one_of { $($one:literal),* })? $(misplaced $hint:path)?) => {
         $(#[$doc])*
         pub mod $module {
             #[allow(unused_imports, reason = "not every table takes every shape")]
@@ -94,6 +102,7 @@ macro_rules! fields {
                 name: stringify!($module),
                 what: $what,
                 fields: &[$(&$konst,)* $(&Field::planned($planned),)*],
+                one_of: &[$($($one),*)?],
                 misplaced: {
                     #[allow(unused_variables, reason = "replaced where a table has hints")]
                     let hint: fn(&str) -> Option<String> = |_| None;

@@ -36,7 +36,14 @@ impl Definitions {
     fn table(&mut self, kind: &'static TableKind) -> Json {
         let properties: Map<String, Json> =
             kind.known().map(|field| (field.name.to_owned(), self.field(field))).collect();
-        json!({ "type": "object", "additionalProperties": false, "properties": properties })
+        let mut out = json!({ "type": "object", "additionalProperties": false, "properties": properties });
+        if let (Some(map), [_, _, ..]) = (out.as_object_mut(), kind.one_of) {
+            let pairs: Vec<Json> = (0..kind.one_of.len())
+                .flat_map(|i| kind.one_of[i + 1..].iter().map(move |b| json!({ "required": [kind.one_of[i], b] })))
+                .collect();
+            map.insert("not".to_owned(), json!({ "anyOf": pairs }));
+        }
+        out
     }
 
     fn field(&mut self, field: &'static Field) -> Json {
@@ -69,6 +76,13 @@ impl Definitions {
             Shape::Table(kind) => self.reference(kind),
             Shape::Tables(kind) => json!({ "type": "array", "items": self.reference(kind) }),
             Shape::Map(inner) => json!({ "type": "object", "additionalProperties": self.shape(inner) }),
+            Shape::Form(pattern) => json!({ "type": "string", "pattern": pattern }),
+            Shape::Named(pattern, inner) => json!({
+                "type": "object",
+                "propertyNames": { "pattern": pattern },
+                "additionalProperties": self.shape(inner)
+            }),
+            Shape::Some(inner) => json!({ "type": "array", "minItems": 1, "items": self.shape(inner) }),
             Shape::List(inner) => json!({ "type": "array", "items": self.shape(inner) }),
             Shape::Either(shapes) => json!({ "anyOf": shapes.iter().map(|s| self.shape(s)).collect::<Vec<_>>() }),
         }
@@ -98,11 +112,18 @@ mod tests {
     use crate::document::fields;
 
     fields!(wheel, "a wheel" { SPOKES: "spokes", "a number", Integer(3, 36), "How many.", default "32"; } planned { "tube" });
+    fields!(brake, "a brake" { RIM: "rim", "a boolean", Boolean, "On the rim."; DISC: "disc", "a boolean", Boolean, "On a disc."; } planned {} one_of { "rim", "disc" });
     fields!(bike, "a bike" {
         NAME: "name", "a string", Text, "What it is called.", default "the brand", example "'Rosinante'";
         WHEELS: "wheels", "[[wheels]]", Tables(&super::wheel::TABLE), "Two.";
         SPARE: "spare", "a wheel", Table(&super::wheel::TABLE), "A third.";
     } planned {});
+
+    #[test]
+    fn of_keys_that_exclude_each_other_at_most_one_stands() {
+        let schema = schema(&brake::TABLE, "A brake");
+        assert_eq!(schema["not"], json!({ "anyOf": [{ "required": ["rim", "disc"] }] }));
+    }
 
     #[test]
     fn a_schema_has_every_key_of_this_version_with_description_default_and_example() {

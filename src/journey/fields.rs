@@ -4,6 +4,9 @@
 
 use crate::document::fields;
 
+/// What vars and captures are called.
+const NAME: &str = "^[A-Za-z_][A-Za-z0-9_]{0,62}$";
+
 pub const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 fields!(
@@ -13,7 +16,7 @@ fields!(
         OWNER: "owner", "a string", Text, "Whose it is; routes can match it.", example "'team-payments'";
         SEVERITY: "severity", "\"critical\", \"warning\" or \"info\"", Word(&["critical", "warning", "info"]), "How bad it is when this breaks; routes can match it.", default "'critical'";
         RUNBOOK: "runbook", "a URL", Url, "Shown in every message about this journey.", example "'https://runbooks.example/checkout'";
-        LABELS: "labels", "a table of strings", Map(&Text), "Free labels, for routes and for `journeyd_journey_info`; names are lower-case letters, digits and `_`.", example "{ service = 'shop' }";
+        LABELS: "labels", "a table of strings", Named("^[a-z_][a-z0-9_]*$", &Text), "Free labels, for routes and for `journeyd_journey_info`; names are lower-case letters, digits and `_`.", example "{ service = 'shop' }";
         ENABLED: "enabled", "a boolean", Boolean, "`false` keeps the journey listed and never runs it.", default "true";
         BASE_URL: "base_url", "an http or https URL", Url, "What targets that begin with `/` are put behind; its path, if any, is a prefix.", example "'https://shop.example'";
         TIMEOUT: "timeout", "a duration", Duration, "The whole run, cleanup apart (which has 10s of its own).", default "'30s'";
@@ -29,7 +32,7 @@ fields!(
         SCHEDULE: "schedule", "a table with `every` or `cron`", Table(&super::schedule::TABLE), "When it runs.", default "{ every = '1m' }";
         SLO: "slo", "a table", Table(&super::slo::TABLE), "Service level objectives.", example "{ objective = 99.5 }";
         ALERT: "alert", "a table", Table(&super::alert::TABLE), "When the built-in rule `down` fires and resolves.", example "{ fail_after = 3 }";
-        VARS: "vars", "a table", Map(&Any), "Values for templates; a string may be a template itself.", example "{ sku = 'mug-01' }";
+        VARS: "vars", "a table", Named(super::NAME, &Any), "Values for templates; a string may be a template itself.", example "{ sku = 'mug-01' }";
         VARIANTS: "variants", "[[variants]]", Tables(&super::variant::TABLE), "The same journey for another role, device or account: each is scheduled, measured and alerted on its own. With variants there is no run without one.";
         STEPS: "steps", "[[steps]]", Tables(&super::step::TABLE), "What to do, in order; after one that fails the rest is blocked.";
         CLEANUP: "cleanup", "[[cleanup]]", Tables(&super::step::TABLE), "Steps that run whatever happened, each once what it names exists. They take 10s together at most and never change the outcome.";
@@ -39,7 +42,7 @@ fields!(
 fields!(
     /// Keys of a fragment file.
     fragment, "a fragment" {
-        VARS: "vars", "a table", Map(&Any), "Defaults for what its steps name; the journey's and the variant's win.";
+        VARS: "vars", "a table", Named(super::NAME, &Any), "Defaults for what its steps name; the journey's and the variant's win.";
         STEPS: "steps", "[[steps]]", Tables(&super::step::TABLE), "The steps that `use` puts in.";
     } planned {}
     misplaced super::not_in_fragments
@@ -49,7 +52,7 @@ fields!(schedule, "`[schedule]`" {
     EVERY: "every", "a duration of at least 1 s", Duration, "The interval. Runs are spread over it by a hash of the id.", default "'1m'";
     CRON: "cron", "a cron line such as \"*/5 8-20 * * Mon-Fri\"", Text, "Instead of `every`: five POSIX fields, or six with seconds first.", example "'*/5 8-20 * * Mon-Fri'";
     TIMEZONE: "timezone", "an IANA time zone such as \"Europe/Berlin\"", Text, "For `cron`.", default "'UTC'", example "'Europe/Berlin'";
-} planned {});
+} planned {} one_of { "every", "cron" });
 
 fields!(slo, "`[slo]`" {
     OBJECTIVE: "objective", "a percentage such as 99.5", Number, "Percent of runs that are to pass, over `window`; more than 0, less than 100.", example "99.5";
@@ -64,7 +67,7 @@ fields!(alert, "`[alert]`" {
 
 fields!(variant, "a variant" {
     ID: "id", "an id", Id, "Its name in metrics and messages.", example "'member'";
-    VARS: "vars", "a table", Map(&Any), "Its own values; they win over the journey's.";
+    VARS: "vars", "a table", Named(super::NAME, &Any), "Its own values; they win over the journey's.";
 } planned {});
 
 fields!(journey_expect, "the journey's `expect`" {
@@ -76,7 +79,7 @@ fields!(auth, "`auth`" {
     BASIC: "basic", "a table with `user` and `password`", Table(&super::basic::TABLE), "HTTP Basic (RFC 7617).", example "{ user = 'probe', password = '{{ secret.probe_password }}' }";
     BEARER: "bearer", "a string", Text, "A token, sent as `Authorization: Bearer` (RFC 6750).", example "'{{ secret.api_token }}'";
     OAUTH2: "oauth2", "a table with `token_url`, `client_id` and `client_secret`", Table(&super::oauth2::TABLE), "A token by OAuth 2.0 client credentials (RFC 6749 §4.4), kept over runs until it expires, renewed once on a 401.";
-} planned {});
+} planned {} one_of { "basic", "bearer", "oauth2" });
 
 fields!(basic, "`basic`" {
     USER: "user", "a string", Text, "The user.";
@@ -106,8 +109,8 @@ fields!(
         ID: "id", "an id", Id, "Its name in metrics, messages and `--until`.", example "'search'";
         USE: "use", "the path of a fragment file", Text, "The steps of a fragment stand here; the path is relative to this file.", example "'shared/login.toml'";
         AS: "as", "an id", Id, "Prefix for the ids and captures of a fragment that is used twice.", example "'again'";
-        ONLY: "only", "a list of variant ids", Either(&[Id, List(&Id)]), "Only these variants run it.", example "['member']";
-        REQUEST: "request", "a method and a target, such as \"GET /search\"", Text, "HTTP's start line: a method and a path behind `base_url`, or a whole URL.", example "'GET /search'";
+        ONLY: "only", "a list of variant ids", Either(&[Id, Some(&Id)]), "Only these variants run it.", example "['member']";
+        REQUEST: "request", "a method and a target, such as \"GET /search\"", Form("^(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) +\\S"), "HTTP's start line: a method and a path behind `base_url`, or a whole URL.", example "'GET /search'";
         QUERY: "query", "a table", Map(&Either(&[Scalar, List(&Scalar)])), "Parameters, encoded and put behind the target; a list gives its name several times.", example "{ q = 'mug' }";
         HEADERS: "headers", "a table of strings", Map(&Text), "For this step; they win over the journey's.", example "{ Accept = 'application/json' }";
         AUTH: "auth", "\"none\" or a table with `basic`, `bearer` or `oauth2`", Either(&[Word(&["none"]), Table(&super::auth::TABLE)]), "Credentials for this step, instead of the journey's. They leave the step's origin by no redirect.", example "'none'";
@@ -123,8 +126,9 @@ fields!(
         POLL: "poll", "a table with `every`, `for` and `until`", Table(&super::poll::TABLE), "Repeats the request until something holds; `expect` still fails at once.", example "{ every = '2s', for = '30s', until.json.'$.status' = 'paid' }";
         RETRY: "retry", "a number or a table with `times`", Either(&[Integer(1, 10), Table(&super::retry::TABLE)]), "Tries again after a broken connection, a timeout, a 429 or a 5xx. Off unless asked for: `fail_after` confirms failures.", example "2";
         EXPECT: "expect", "a table of assertions", Table(&super::expect::TABLE), "What must hold. Without `status`, the final response must be 2xx (3xx with `redirects = 0`).", example "{ status = 201 }";
-        CAPTURE: "capture", "a table of captures", Map(&Table(&super::capture::TABLE)), "Values for later steps; one that is missing fails the step by name.", example "{ order_id = { json = '$.order.id' } }";
+        CAPTURE: "capture", "a table of captures", Named(super::NAME, &Table(&super::capture::TABLE)), "Values for later steps; one that is missing fails the step by name.", example "{ order_id = { json = '$.order.id' } }";
     } planned {}
+    one_of { "form", "json", "body", "body_file", "multipart", "graphql" }
     misplaced super::belongs_to_journey
 );
 
@@ -222,7 +226,7 @@ fields!(capture, "a capture" {
     URL: "url", "true", True, "The final URL.", example "true";
     TYPE: "type", "\"string\", \"integer\", \"number\" or \"boolean\"", Word(&["string", "integer", "number", "boolean"]), "Turns the value into this type; one that does not fit fails the step.", default "as found", example "'integer'";
     SECRET: "secret", "a boolean", Boolean, "Never shown anywhere. Values from places named like a password or token are secret anyway.", default "false";
-} planned {});
+} planned {} one_of { "json", "css", "header", "cookie", "url" });
 
 /// What a fragment does not take.
 fn not_in_fragments(key: &str) -> Option<String> {

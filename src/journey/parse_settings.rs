@@ -41,6 +41,7 @@ pub static DEFAULTS: TableKind = TableKind {
         &journey::SLO,
         &journey::ALERT,
     ],
+    one_of: &[],
     misplaced: of_one_journey,
 };
 

@@ -90,3 +90,27 @@ async fn schemas_completions_and_manual_pages_come_from_the_binary() {
         assert!(text.contains(".TH"), "{page}: {text}");
     }
 }
+
+/// The schema may know less than the parser, never more: what it refuses, `check` refuses too.
+#[test]
+fn what_the_schema_refuses_is_refused_by_check() {
+    let Some(python) = python() else { return };
+    let script = "import json, tomllib, pathlib, jsonschema\n\
+        refused = 0\n\
+        for path in sorted(pathlib.Path('tests/fixtures/bad').glob('*.toml')):\n\
+        \x20   name = 'config' if path.name.startswith('config-') else 'journey'\n\
+        \x20   schema = json.loads(pathlib.Path(f'config/schema/{name}.json').read_text())\n\
+        \x20   try: file = tomllib.loads(path.read_text())\n\
+        \x20   except tomllib.TOMLDecodeError: continue\n\
+        \x20   errors = list(jsonschema.Draft202012Validator(schema).iter_errors(file))\n\
+        \x20   refused += bool(errors)\n\
+        \x20   if errors and not path.with_suffix('.err').read_text().startswith('exit 2'):\n\
+        \x20       print(path.name, [e.json_path + ': ' + e.message[:90] for e in errors[:2]])\n\
+        print(refused)\n";
+    let output = Command::new(&python).args(["-c", script]).current_dir(root()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let refused: usize =
+        text.trim().parse().unwrap_or_else(|_| panic!("the schema refuses what check accepts: {text}"));
+    assert!(refused >= 30, "{refused} of the mistakes are seen by the schema alone");
+}
