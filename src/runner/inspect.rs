@@ -215,7 +215,7 @@ fn starts_with_ignoring_case(text: &str, start: &str) -> bool {
     text.as_bytes().get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes()))
 }
 
-fn find_ignoring_case(text: &str, needle: &str) -> Option<usize> {
+pub fn find_ignoring_case(text: &str, needle: &str) -> Option<usize> {
     text.as_bytes().windows(needle.len()).position(|window| window.eq_ignore_ascii_case(needle.as_bytes()))
 }
 

@@ -4,11 +4,14 @@
 //! never by words somewhere in running text. A page about errors is long, an error page is short: a title or heading
 //! counts only with little text around it.
 
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
 use http::HeaderMap;
 use serde_json::Value as Json;
 use url::Url;
 
-use crate::runner::inspect::visible_text;
+use crate::runner::inspect::{find_ignoring_case, visible_text};
 
 /// Titles and headings stand at the beginning; more is not looked at.
 const HEAD: usize = 32 << 10;
@@ -26,7 +29,7 @@ pub struct Page<'a> {
     pub headers: &'a HeaderMap,
     /// Decoded; empty for media that are not looked into.
     pub text: &'a str,
-    pub head: Head<'a>,
+    pub head: Head,
     /// What the step asked for, and where redirects led.
     pub asked: &'a Url,
     pub url: &'a Url,
@@ -56,7 +59,7 @@ pub fn challenge(page: &Page<'_>) -> Option<Signature> {
         return signature("aws_waf", format!("header x-amzn-waf-action: {action}"));
     }
     let head = &page.head;
-    let has = |needle: &str| head.raw.contains(needle);
+    let has = |marker: &str| head.has(marker);
     let (title, heading) = (tidy(&head.title), tidy(&head.heading));
     let titled = |wanted: &str| title == wanted || heading == wanted;
     let sparse = || fits(page.text, SPARSE);
@@ -148,20 +151,20 @@ pub fn soft_error(page: &Page<'_>, wants_login: bool) -> Option<Signature> {
             Strength::Weak => SPARSE,
         };
         // Who asks for something is at work.
-        let asks = strength == Strength::Weak && head.raw.contains("<form");
+        let asks = strength == Strength::Weak && head.has("<form");
         if fits(page.text, limit) && !asks {
             return signature(kind, format!("{place} \"{whole}\""));
         }
     }
     for markup in ["<b>Fatal error</b>:", "<b>Parse error</b>:"] {
-        if head.raw.contains(markup) {
+        if head.has(markup) {
             return signature("php_error", format!("PHP's {:?}", markup.replace("<b>", "").replace("</b>", "")));
         }
     }
     if page.text.len() <= 8 << 10 && head.heading.is_empty() {
-        let text = visible_text(page.text, 4 << 10);
+        let text = visible_text(page.text, SPARSE + 4);
         let lower = text.to_lowercase();
-        if fits(page.text, SPARSE)
+        if text.len() <= SPARSE
             && let Some((_, kind)) = BEGINNINGS.iter().find(|(start, _)| lower.starts_with(start))
         {
             return signature(kind, format!("text \"{text}\""));
@@ -273,37 +276,72 @@ fn has_password_field(text: &str) -> bool {
     ["type=\"password\"", "type='password'", "type=password"].iter().any(|field| lower.contains(field))
 }
 
-/// The beginning of a page with its title and first heading, both in lower case and without markup.
-pub struct Head<'a> {
-    raw: &'a str,
+/// What is looked for in the beginning of a page, all at once: a page is 20 KiB and more, and most are what they should
+/// be.
+const MARKERS: [&str; 19] = [
+    "<title",
+    "<h1",
+    "challenge-platform",
+    "cf_chl_",
+    "cf-chl",
+    "/_Incapsula_Resource",
+    "Request unsuccessful. Incapsula incident ID",
+    "Reference #",
+    "Reference&#32;&#35;",
+    "captcha-delivery.com",
+    "id=\"px-captcha\"",
+    "/captcha.js?a=c&amp;u=",
+    "awswaf.com",
+    "challenge.js",
+    "The requested URL was rejected. Please consult with your administrator.",
+    "Mod_Security",
+    "<form",
+    "<b>Fatal error</b>:",
+    "<b>Parse error</b>:",
+];
+
+static FINDER: LazyLock<Option<AhoCorasick>> =
+    LazyLock::new(|| AhoCorasick::builder().ascii_case_insensitive(true).build(MARKERS).ok());
+
+/// The beginning of a page: which markers it holds, its title and its first heading, without markup.
+pub struct Head {
+    found: [bool; MARKERS.len()],
     /// As written, but for white space.
     title: String,
     heading: String,
 }
 
-impl<'a> Head<'a> {
-    pub fn of(text: &'a str) -> Self {
+impl Head {
+    pub fn of(text: &str) -> Self {
         let raw = &text[..text.floor_char_boundary(HEAD)];
-        let lower = raw.to_ascii_lowercase();
-        Self { title: element(raw, &lower, "title"), heading: element(raw, &lower, "h1"), raw }
+        let mut head = Self { found: [false; MARKERS.len()], title: String::new(), heading: String::new() };
+        let Some(finder) = &*FINDER else { return head };
+        for hit in finder.find_iter(raw) {
+            let marker = hit.pattern().as_usize();
+            match MARKERS[marker] {
+                "<title" if head.title.is_empty() => head.title = element(raw, hit.end(), "</title"),
+                "<h1" if head.heading.is_empty() => head.heading = element(raw, hit.end(), "</h1"),
+                _ => {}
+            }
+            head.found[marker] = true;
+        }
+        head
+    }
+
+    fn has(&self, marker: &str) -> bool {
+        MARKERS.iter().position(|m| *m == marker).is_some_and(|at| self.found[at])
     }
 }
 
-/// The text of the first element of this name; empty without one.
-fn element(raw: &str, lower: &str, name: &str) -> String {
-    let open = format!("<{name}");
-    let mut from = 0;
-    while let Some(at) = lower[from..].find(&open).map(|i| from + i) {
-        from = at + open.len();
-        // `<title>` or `<title lang=en>`, not `<titlebar>`.
-        if !lower[from..].starts_with(['>', ' ', '\n', '\t', '\r']) {
-            continue;
-        }
-        let Some(start) = lower[from..].find('>').map(|i| from + i + 1) else { break };
-        let Some(end) = lower[start..].find(&format!("</{name}")).map(|i| start + i) else { break };
-        return visible_text(&raw[start..end], 4 << 10);
+/// The text of the element whose name ends at `from`; empty for another name, such as `<titlebar>`.
+fn element(raw: &str, from: usize, close: &str) -> String {
+    let rest = &raw[from..raw.floor_char_boundary(from.saturating_add(8 << 10))];
+    if !rest.starts_with(['>', ' ', '\n', '\t', '\r']) {
+        return String::new();
     }
-    String::new()
+    let Some(start) = rest.find('>').map(|i| i + 1) else { return String::new() };
+    let end = find_ignoring_case(&rest[start..], close).map(|i| start + i);
+    end.map_or_else(String::new, |end| visible_text(&rest[start..end], 4 << 10))
 }
 
 /// Lower case, plain apostrophes, no punctuation at the end.
