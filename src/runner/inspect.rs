@@ -211,7 +211,7 @@ pub fn visible_text(page: &str, max: usize) -> String {
     text[..text.floor_char_boundary(max)].to_owned()
 }
 
-fn starts_with_ignoring_case(text: &str, start: &str) -> bool {
+pub fn starts_with_ignoring_case(text: &str, start: &str) -> bool {
     text.as_bytes().get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes()))
 }
 

@@ -4,14 +4,11 @@
 //! never by words somewhere in running text. A page about errors is long, an error page is short: a title or heading
 //! counts only with little text around it.
 
-use std::sync::LazyLock;
-
-use aho_corasick::AhoCorasick;
 use http::HeaderMap;
 use serde_json::Value as Json;
 use url::Url;
 
-use crate::runner::inspect::{find_ignoring_case, visible_text};
+use crate::runner::inspect::{find_ignoring_case, starts_with_ignoring_case, visible_text};
 
 /// Titles and headings stand at the beginning; more is not looked at.
 const HEAD: usize = 32 << 10;
@@ -29,7 +26,7 @@ pub struct Page<'a> {
     pub headers: &'a HeaderMap,
     /// Decoded; empty for media that are not looked into.
     pub text: &'a str,
-    pub head: Head,
+    pub head: Head<'a>,
     /// What the step asked for, and where redirects led.
     pub asked: &'a Url,
     pub url: &'a Url,
@@ -59,10 +56,17 @@ pub fn challenge(page: &Page<'_>) -> Option<Signature> {
         return signature("aws_waf", format!("header x-amzn-waf-action: {action}"));
     }
     let head = &page.head;
-    let has = |marker: &str| head.has(marker);
+    let has = |marker: &str| head.raw.contains(marker);
     let (title, heading) = (tidy(&head.title), tidy(&head.heading));
     let titled = |wanted: &str| title == wanted || heading == wanted;
-    let sparse = || fits(page.text, SPARSE);
+    let sparse = fits(page.text, SPARSE);
+    let telling = ["just a moment", "attention required", "access denied", "not acceptable", "sucuri"];
+    if (200..300).contains(&page.status) && !sparse && !telling.iter().any(|t| title.contains(t) || heading.contains(t))
+    {
+        // A page full of text is no wall, whatever scripts it loads.
+        return None;
+    }
+    let sparse = || sparse;
     if titled("just a moment") && (has("challenge-platform") || has("cf_chl_") || has("cf-chl")) {
         return signature("cloudflare", "title \"Just a moment...\"");
     }
@@ -151,15 +155,13 @@ pub fn soft_error(page: &Page<'_>, wants_login: bool) -> Option<Signature> {
             Strength::Weak => SPARSE,
         };
         // Who asks for something is at work.
-        let asks = strength == Strength::Weak && head.has("<form");
+        let asks = strength == Strength::Weak && head.has_form;
         if fits(page.text, limit) && !asks {
             return signature(kind, format!("{place} \"{whole}\""));
         }
     }
-    for markup in ["<b>Fatal error</b>:", "<b>Parse error</b>:"] {
-        if head.has(markup) {
-            return signature("php_error", format!("PHP's {:?}", markup.replace("<b>", "").replace("</b>", "")));
-        }
+    if let Some(markup) = head.php {
+        return signature("php_error", format!("PHP's {:?}", markup.replace("<b>", "").replace("</b>", "")));
     }
     if page.text.len() <= 8 << 10 && head.heading.is_empty() {
         let text = visible_text(page.text, SPARSE + 4);
@@ -276,60 +278,38 @@ fn has_password_field(text: &str) -> bool {
     ["type=\"password\"", "type='password'", "type=password"].iter().any(|field| lower.contains(field))
 }
 
-/// What is looked for in the beginning of a page, all at once: a page is 20 KiB and more, and most are what they should
-/// be.
-const MARKERS: [&str; 19] = [
-    "<title",
-    "<h1",
-    "challenge-platform",
-    "cf_chl_",
-    "cf-chl",
-    "/_Incapsula_Resource",
-    "Request unsuccessful. Incapsula incident ID",
-    "Reference #",
-    "Reference&#32;&#35;",
-    "captcha-delivery.com",
-    "id=\"px-captcha\"",
-    "/captcha.js?a=c&amp;u=",
-    "awswaf.com",
-    "challenge.js",
-    "The requested URL was rejected. Please consult with your administrator.",
-    "Mod_Security",
-    "<form",
-    "<b>Fatal error</b>:",
-    "<b>Parse error</b>:",
-];
-
-static FINDER: LazyLock<Option<AhoCorasick>> =
-    LazyLock::new(|| AhoCorasick::builder().ascii_case_insensitive(true).build(MARKERS).ok());
-
-/// The beginning of a page: which markers it holds, its title and its first heading, without markup.
-pub struct Head {
-    found: [bool; MARKERS.len()],
+/// The beginning of a page: its title and first heading without markup, and a few elements that matter.
+pub struct Head<'a> {
+    raw: &'a str,
     /// As written, but for white space.
     title: String,
     heading: String,
+    has_form: bool,
+    /// PHP's markup of an error.
+    php: Option<&'static str>,
 }
 
-impl Head {
-    pub fn of(text: &str) -> Self {
+impl<'a> Head<'a> {
+    /// One pass from tag to tag: most pages are what they should be, and each response is looked at.
+    pub fn of(text: &'a str) -> Self {
+        const PHP: [&str; 2] = ["<b>Fatal error</b>:", "<b>Parse error</b>:"];
         let raw = &text[..text.floor_char_boundary(HEAD)];
-        let mut head = Self { found: [false; MARKERS.len()], title: String::new(), heading: String::new() };
-        let Some(finder) = &*FINDER else { return head };
-        for hit in finder.find_iter(raw) {
-            let marker = hit.pattern().as_usize();
-            match MARKERS[marker] {
-                "<title" if head.title.is_empty() => head.title = element(raw, hit.end(), "</title"),
-                "<h1" if head.heading.is_empty() => head.heading = element(raw, hit.end(), "</h1"),
+        let mut head = Self { raw, title: String::new(), heading: String::new(), has_form: false, php: None };
+        for (at, _) in raw.match_indices('<') {
+            let tag = &raw[at..];
+            match tag.as_bytes().get(1) {
+                Some(b't' | b'T') if head.title.is_empty() && starts_with_ignoring_case(tag, "<title") => {
+                    head.title = element(raw, at + "<title".len(), "</title");
+                }
+                Some(b'h' | b'H') if head.heading.is_empty() && starts_with_ignoring_case(tag, "<h1") => {
+                    head.heading = element(raw, at + "<h1".len(), "</h1");
+                }
+                Some(b'f' | b'F') => head.has_form |= starts_with_ignoring_case(tag, "<form"),
+                Some(b'b') => head.php = head.php.or(PHP.into_iter().find(|markup| tag.starts_with(markup))),
                 _ => {}
             }
-            head.found[marker] = true;
         }
         head
-    }
-
-    fn has(&self, marker: &str) -> bool {
-        MARKERS.iter().position(|m| *m == marker).is_some_and(|at| self.found[at])
     }
 }
 
