@@ -136,7 +136,7 @@ mod tests {
         match shape {
             Shape::Table(kind) | Shape::Tables(kind) => out.push(kind),
             Shape::Map(inner) | Shape::List(inner) | Shape::Some(inner) | Shape::Named(_, inner) => {
-                tables_of(inner, out)
+                tables_of(inner, out);
             }
             Shape::Either(shapes) => shapes.iter().for_each(|shape| tables_of(shape, out)),
             _ => {}

@@ -208,7 +208,7 @@ fn command(words: &[String], notes: &mut Vec<String>) -> Result<Recorded, Import
                 "-k is not taken over: certificates are verified; see `tls` for an authority of your own".to_owned(),
             ),
             "--http1.1" | "--http2" => {
-                notes.push(format!("{flag} is not taken over; in a journey it is `http_version`"))
+                notes.push(format!("{flag} is not taken over; in a journey it is `http_version`"));
             }
             "--ipv4" | "--ipv6" => notes.push(format!("{flag} is not taken over; in a journey it is `ip_family`")),
             // What curl does by itself or shows: nothing of the request.

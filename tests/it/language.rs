@@ -554,10 +554,8 @@ async fn a_token_is_for_the_endpoint_that_gave_it_and_for_origins_that_get_it() 
     let stranger = Target::start(Act::Reply(response("401 Unauthorized", &[], "{}"))).await;
     let give = format!("{{\"url\": \"{}/x\"}}", stranger.url);
     let target = Target::start(Act::Reply(ok(&give))).await;
-    let journey = format!(
-        "base_url = \"{{{{ env.TARGET }}}}\"\n[[steps]]\nid = \"a\"\nrequest = \"GET /a\"\nauth = \"none\"\ncapture.url = {{ json = \"$.url\" }}\n\
-         [[steps]]\nid = \"b\"\nrequest = \"POST {{{{ url }}}}\"\n"
-    )
+    let journey = "base_url = \"{{ env.TARGET }}\"\n[[steps]]\nid = \"a\"\nrequest = \"GET /a\"\nauth = \"none\"\ncapture.url = { json = \"$.url\" }\n\
+         [[steps]]\nid = \"b\"\nrequest = \"POST {{ url }}\"\n".to_string()
     .replacen("[[steps]]", &OAUTH.replace("base_url = \"{{ env.TARGET }}\"\n", "").replace("[auth", "\n[auth"), 1)
     .replace("scope = \"a b\"\n", "scope = \"a b\"\n[[steps]]");
     let finished = run_journey(&target.url, &journey).await;
