@@ -465,9 +465,7 @@ impl Writer {
             let how = if url.query().is_some() { "contains" } else { "ends_with" };
             out.push(format!("expect.url = {{ {how} = {} }}", quoted(&literal(url.path()))));
         }
-        let signs_in =
-            matches!(&request.body, RecordedBody::Form(f) if f.iter().any(|(n, _)| n.to_lowercase().contains("pass")));
-        if signs_in {
+        if signs_in(request) {
             let session = answer.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie"));
             let session =
                 session.filter(|(_, v)| v.to_lowercase().contains("httponly")).find_map(|(_, v)| v.split('=').next());

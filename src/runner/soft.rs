@@ -66,7 +66,6 @@ pub fn challenge(page: &Page<'_>) -> Option<Signature> {
         // A page full of text is no wall, whatever scripts it loads.
         return None;
     }
-    let sparse = || sparse;
     if titled("just a moment") && (has("challenge-platform") || has("cf_chl_") || has("cf-chl")) {
         return signature("cloudflare", "title \"Just a moment...\"");
     }
@@ -76,28 +75,28 @@ pub fn challenge(page: &Page<'_>) -> Option<Signature> {
     if title == "attention required! | cloudflare" {
         return signature("cloudflare", "title \"Attention Required! | Cloudflare\"");
     }
-    if has("/_Incapsula_Resource") && sparse() {
+    if has("/_Incapsula_Resource") && sparse {
         return signature("imperva", "a script /_Incapsula_Resource on an empty page");
     }
     if has("Request unsuccessful. Incapsula incident ID") {
         return signature("imperva", "\"Request unsuccessful. Incapsula incident ID\"");
     }
-    if titled("access denied") && (has("Reference #") || has("Reference&#32;&#35;")) && sparse() {
+    if titled("access denied") && (has("Reference #") || has("Reference&#32;&#35;")) && sparse {
         return signature("akamai", "\"Access Denied\" with a \"Reference #\"");
     }
-    if has("captcha-delivery.com") && sparse() {
+    if has("captcha-delivery.com") && sparse {
         return signature("datadome", "a script of captcha-delivery.com on an empty page");
     }
-    if (has("id=\"px-captcha\"") || has("/captcha.js?a=c&amp;u=")) && sparse() {
+    if (has("id=\"px-captcha\"") || has("/captcha.js?a=c&amp;u=")) && sparse {
         return signature("human", "an element px-captcha");
     }
     if title.starts_with("sucuri website firewall - access denied") {
         return signature("sucuri", "title \"Sucuri WebSite Firewall - Access Denied\"");
     }
-    if has("awswaf.com") && has("challenge.js") && sparse() {
+    if has("awswaf.com") && has("challenge.js") && sparse {
         return signature("aws_waf", "a script challenge.js of awswaf.com on an empty page");
     }
-    if has("The requested URL was rejected. Please consult with your administrator.") && sparse() {
+    if has("The requested URL was rejected. Please consult with your administrator.") && sparse {
         return signature("f5", "\"The requested URL was rejected\"");
     }
     if titled("not acceptable") && has("Mod_Security") {
@@ -106,7 +105,7 @@ pub fn challenge(page: &Page<'_>) -> Option<Signature> {
     for known in
         ["vercel security checkpoint", "pardon our interruption", "ddos-guard", "robot check", "client challenge"]
     {
-        if title == known && sparse() {
+        if title == known && sparse {
             return signature("challenge", format!("title {known:?}"));
         }
     }
