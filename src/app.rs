@@ -9,29 +9,44 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clock::{Beat, Timestamp, now};
+use crate::clock::{Beat, Stopwatch, Timestamp, now};
 use crate::config::Config;
 use crate::config::plan::summaries;
 use crate::ids::JourneyKey;
+use crate::incident::Act;
 use crate::journey::{Journey, Plan};
 use crate::metrics::{Metrics, StoreOp};
+use crate::notify::backlog::describe;
+use crate::notify::message::About;
 use crate::notify::outbox::Sender;
+use crate::notify::retry::End;
+use crate::notify::route::Subject;
 use crate::pipeline::judge::{Judge, JudgeSettings};
 use crate::pipeline::{Input, Parts, Pipeline, QUEUE};
-use crate::report::MissedReason;
-use crate::runner::{Order, Runner, RunnerSettings, Stops};
+use crate::report::{MissedReason, RunReport};
+use crate::runner::{Order, Runner, RunnerSettings, SelfCheck, Stops};
 use crate::schedule::agenda::{Agenda, Item};
 use crate::schedule::driver::{Command, Hands, drive};
+use crate::store::read::Reader;
 use crate::store::{Keep, Restored, Store};
+use crate::web::api::Verbs;
 use crate::web::{Health, Shared, Writes, listener, router};
 
 /// For the last commits and messages.
 const DRAIN: Duration = Duration::from_secs(8);
+/// Runs by hand at once.
+const AT_ONCE: usize = 4;
+/// How often it is looked whether somebody waits for a sign of life.
+const PULSE: Duration = Duration::from_secs(1);
+/// A part that is silent for longer stands still.
+const STILL: Duration = Duration::from_secs(30);
+/// How often Alertmanager is told again (Prometheus' `--rules.alert.resend-delay`).
+const WATCHDOG_EVERY: Duration = Duration::from_secs(60);
 /// How often the store forgets what may go: each round takes a bounded slice.
 const RETENTION_EVERY: Duration = Duration::from_secs(10);
 
@@ -71,6 +86,8 @@ pub struct App {
     driver: JoinHandle<()>,
     pipeline: JoinHandle<()>,
     retention: JoinHandle<()>,
+    /// What ends with everything else, at once.
+    helpers: Vec<JoinHandle<()>>,
     server: JoinHandle<()>,
 }
 
@@ -111,6 +128,7 @@ fn judge_settings(config: &Config) -> JudgeSettings {
         location: config.runner.location.clone(),
         journeys: config.journeys.clone(),
         notify: config.notify.clone(),
+        maintenance: config.maintenance.clone(),
         config: config.told_path.clone(),
     }
 }
@@ -128,14 +146,15 @@ impl App {
         let runs = TaskTracker::new();
         let beats = Beats { scheduler: Beat::default(), pipeline: Beat::default(), writer: store.beat() };
 
-        let last = restored.journeys.iter().map(|(key, (due, _))| (key.clone(), *due)).collect();
+        let last = restored.journeys.iter().map(|(key, kept)| (key.clone(), kept.scheduled_at)).collect();
         let (inputs, received) = mpsc::channel(QUEUE);
-        let (shown, incidents) = watch::channel(Arc::default());
+        let (shown, picture) = watch::channel(Arc::default());
+        let reader = Reader::new(store.dir());
         let store = Arc::new(store);
         let (judge, first) = Judge::new(judge_settings(config), restored, now());
         let parts = Parts {
             store: Arc::clone(&store),
-            sender,
+            sender: sender.clone(),
             metrics: metrics.clone(),
             watcher,
             shown,
@@ -144,11 +163,33 @@ impl App {
         let pipeline = tokio::spawn(Pipeline::new(judge, parts).run(first, received));
         let retention = tokio::spawn(retain(store, Arc::clone(&current), metrics.clone()));
 
+        let check = runner.self_check();
+        let watcher = tokio::spawn(check.clone().watch_timers());
+        let pulse = tokio::spawn(pulse(Arc::clone(&current), sender, beats.clone()));
+        let verbs = Some(Verbs {
+            act: Arc::new({
+                let inputs = inputs.downgrade();
+                move |act| Box::pin(ask(inputs.clone(), act))
+            }),
+            run: Arc::new({
+                let at_once = AtOnce {
+                    current: Arc::clone(&current),
+                    runner: runner.clone(),
+                    check: check.clone(),
+                    stops: stops.clone(),
+                    reports: inputs.downgrade(),
+                    slots: Arc::new(tokio::sync::Semaphore::new(AT_ONCE)),
+                };
+                move |key| Box::pin(at_once.clone().run(key))
+            }),
+            reader: reader,
+        });
         let (commands, received) = mpsc::channel(QUEUE);
         let hands = AppHands {
             metrics: metrics.clone(),
             current: Arc::clone(&current),
             runner,
+            check,
             stops: stops.clone(),
             runs: runs.clone(),
             reports: inputs.clone(),
@@ -166,7 +207,7 @@ impl App {
             serde_json::to_value(summaries(&current.config)).unwrap_or_default()
         });
         let shared =
-            Shared { metrics: metrics.clone(), health: Arc::clone(&health), incidents, silence, journeys, writes };
+            Shared { metrics: metrics.clone(), health: Arc::clone(&health), picture, silence, journeys, writes, verbs };
         let server = tokio::spawn(listener::serve(listener, router(shared), stop_server.clone()));
 
         let app = Self {
@@ -183,6 +224,7 @@ impl App {
             driver,
             pipeline,
             retention,
+            helpers: vec![watcher, pulse],
             server,
         };
         app.schedule(config, last).await;
@@ -249,11 +291,115 @@ impl App {
         // The driver's hands held the last sender besides this one and the runs'.
         drop(self.inputs);
         self.retention.abort();
+        self.helpers.iter().for_each(JoinHandle::abort);
         if tokio::time::timeout(DRAIN, self.pipeline).await.is_err() {
             tracing::warn!("what was decided last may not be in the store: it did not answer in time.");
         }
         self.stop_server.cancel();
         let _ = self.server.await;
+    }
+}
+
+/// One run, marked if it is due in a maintenance window, and looked at with doubt.
+async fn run_one(
+    current: &Current,
+    runner: &Runner,
+    check: &SelfCheck,
+    stops: &Stops,
+    journey: Arc<Journey>,
+    plan: Arc<Plan>,
+    scheduled_at: Timestamp,
+) -> RunReport {
+    let about = About::of(&journey, &plan.key, &current.settings.location);
+    let subject = Subject { alert: "down", severity: journey.severity.as_str(), journey: &about };
+    let window = current.config.maintenance.iter().find(|window| window.covers(subject, scheduled_at));
+    let host = current.settings.host_of(&journey, &plan);
+    let mut order = Order::scheduled(journey, plan, scheduled_at);
+    order.maintenance = window.map(|window| window.name.clone());
+    let report = runner.run(&current.settings, &order, stops).await;
+    check.examine(report, host.as_deref(), &current.config.control).await
+}
+
+/// Runs by hand.
+#[derive(Clone)]
+struct AtOnce {
+    current: Arc<RwLock<Arc<Current>>>,
+    runner: Runner,
+    check: SelfCheck,
+    stops: Stops,
+    reports: mpsc::WeakSender<Input>,
+    slots: Arc<tokio::sync::Semaphore>,
+}
+
+impl AtOnce {
+    async fn run(self, key: JourneyKey) -> Result<serde_json::Value, String> {
+        let Ok(_slot) = self.slots.acquire().await else { return Err("shutting down".to_owned()) };
+        let current = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
+        let Some((journey, plan)) = current.plans.get(&key).cloned() else {
+            let variants: Vec<&str> =
+                current.plans.keys().filter(|k| k.journey == key.journey).map(JourneyKey::variant_label).collect();
+            return Err(match variants.as_slice() {
+                [] => format!("there is no journey `{}`", key.journey),
+                [""] => format!("the journey `{}` has no variants", key.journey),
+                names => format!("the journey `{}` has the variants {}; name one", key.journey, names.join(", ")),
+            });
+        };
+        let report = run_one(&current, &self.runner, &self.check, &self.stops, journey, plan, now()).await;
+        let value = serde_json::to_value(&report).map_err(|error| error.to_string())?;
+        // A disabled journey can be tried; it counts for nothing.
+        if let Some(reports) = self.reports.upgrade() {
+            let _ = reports.send(Input::Report(Arc::new(report))).await;
+        }
+        Ok(value)
+    }
+}
+
+/// Asks the pipeline for something.
+async fn ask(inputs: mpsc::WeakSender<Input>, act: Act) -> Result<String, String> {
+    let gone = || "shutting down".to_owned();
+    let (reply, answered) = oneshot::channel();
+    let inputs = inputs.upgrade().ok_or_else(gone)?;
+    inputs.send(Input::Act { act, reply }).await.map_err(|_| gone())?;
+    drop(inputs);
+    answered.await.map_err(|_| gone())?
+}
+
+/// Shows elsewhere that journeyd lives: a heartbeat, and the watchdog of each Alertmanager.
+async fn pulse(current: Arc<RwLock<Arc<Current>>>, sender: Sender, beats: Beats) {
+    let started = now();
+    let mut beaten: Option<Stopwatch> = None;
+    let mut watched: Option<Stopwatch> = None;
+    let mut was_well = true;
+    loop {
+        tokio::time::sleep(PULSE).await;
+        let current = Arc::clone(&current.read().unwrap_or_else(PoisonError::into_inner));
+        // Whoever stands still must not say that he lives.
+        if beats.silence() > STILL {
+            continue;
+        }
+        if let Some(heartbeat) = &current.config.heartbeat
+            && beaten.is_none_or(|at| at.elapsed() >= heartbeat.every)
+        {
+            beaten = Some(Stopwatch::start());
+            let end = sender.get(&heartbeat.url).await;
+            let well = matches!(end, End::Answer { status: 200..=299, .. });
+            if !well && was_well {
+                let error = describe(&end);
+                tracing::warn!(error, "the heartbeat did not arrive; whoever waits for it will say that journeyd is dead.");
+            }
+            was_well = well;
+        }
+        if watched.is_none_or(|at| at.elapsed() >= WATCHDOG_EVERY) {
+            watched = Some(Stopwatch::start());
+            let location = &current.settings.location;
+            let forgetful = current.config.notify.receivers.iter().filter(|(_, r)| r.dialect.resends());
+            for (id, receiver) in forgetful {
+                let end = sender.watchdog(receiver, location, started).await;
+                if !matches!(end, End::Answer { status: 200..=299, .. }) {
+                    tracing::warn!(receiver = %id, error = describe(&end), "the watchdog alert did not arrive.");
+                }
+            }
+        }
     }
 }
 
@@ -296,6 +442,7 @@ struct AppHands {
     metrics: Metrics,
     current: Arc<RwLock<Arc<Current>>>,
     runner: Runner,
+    check: SelfCheck,
     stops: Stops,
     runs: TaskTracker,
     reports: mpsc::Sender<Input>,
@@ -306,14 +453,13 @@ struct AppHands {
 impl Hands for AppHands {
     fn start(&mut self, key: JourneyKey, scheduled_at: Timestamp, lag: Duration) {
         let current = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
-        let (runner, stops) = (self.runner.clone(), self.stops.clone());
+        let (runner, check, stops) = (self.runner.clone(), self.check.clone(), self.stops.clone());
         let (reports, commands) = (self.reports.clone(), self.commands.clone());
         self.metrics.started(lag);
         self.runs.spawn(async move {
             // Gone when a reload came between the decision and here.
             if let Some((journey, plan)) = current.plans.get(&key).cloned() {
-                let order = Order::scheduled(journey, plan, scheduled_at);
-                let report = runner.run(&current.settings, &order, &stops).await;
+                let report = run_one(&current, &runner, &check, &stops, journey, plan, scheduled_at).await;
                 let _ = reports.send(Input::Report(Arc::new(report))).await;
             }
             let _ = commands.send(Command::Finished(key)).await;

@@ -50,6 +50,7 @@ pub async fn closed_loop(path: &Path, runs: u64) -> Result<Loop, String> {
         location: config.runner.location.clone(),
         journeys: config.journeys.clone(),
         notify: config.notify.clone(),
+        maintenance: Vec::new(),
         config: None,
     };
     let (judge, first) = Judge::new(settings, restored, now());
@@ -94,7 +95,7 @@ pub async fn commits(path: &Path, batches: usize, size: usize) -> Result<Duratio
     let order = Order::scheduled(Arc::clone(journey), Arc::clone(plan), now());
     let report = runner.run(&config.runner, &order, &Stops::default()).await;
     let last = crate::report::LastResult::default().after(&report);
-    let row = Write::Run(Box::new(crate::pipeline::judge::row_of(&report, last, None)));
+    let row = Write::Run(Box::new(crate::pipeline::judge::row_of(&report, last, None, None)));
     let watch = Stopwatch::start();
     for _ in 0..batches {
         let answer = store.commit(vec![row.clone(); size]).map_err(|(_, error)| error.to_string())?;

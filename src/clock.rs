@@ -176,6 +176,13 @@ pub fn process_cpu_time() -> Duration {
     Duration::new(u64::try_from(spec.tv_sec).unwrap_or(0), u32::try_from(spec.tv_nsec).unwrap_or(0))
 }
 
+/// Whether tests may take their time: `./tests/run --long`.
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's switch, not the daemon's")]
+pub fn tests_are_long() -> bool {
+    std::env::var_os("JOURNEYD_TEST_LONG").is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

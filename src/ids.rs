@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// Alerts of journeyd itself are those of a journey of this name, which no file can have.
+pub const OWN_JOURNEY: &str = "journeyd";
+
 /// What every id looks like, for messages.
 pub const ID_RULE: &str =
     "lower-case letters, digits, `-` and `_`, starting with a letter or digit, at most 63 characters";
@@ -102,7 +105,12 @@ id_type!(
 impl RuleId {
     /// The built-in rule of every journey.
     pub fn down() -> Self {
-        Self("down".into())
+        Self::of("down")
+    }
+
+    /// A rule of journeyd's own.
+    pub fn of(name: &'static str) -> Self {
+        Self(name.into())
     }
 }
 

@@ -13,7 +13,7 @@
 //! |---|---|---|
 //! | L0 words | clock, entropy, failpoint, ids, quantity, secret, diag, document, timetable | std |
 //! | L1 nouns | journey, report | L0 |
-//! | L2 deciders, pure | schedule::agenda, alert, slo, incident, notify, import | L0–L1 |
+//! | L2 deciders, pure | schedule::agenda, alert, slo, incident, mute, doubt, notify, import | L0–L1 |
 //! | L3 edges | schedule::driver, notify::outbox, runner, store, metrics, web, demo | L0–L2 |
 //! | L4 | config: builds everyone's settings; nobody below imports it | L0–L3 |
 //! | L5 wiring | pipeline (its judge is pure), app, telemetry, cli, bench, fuzz | all |
@@ -47,7 +47,9 @@ mod import;
 
 // When to run; what the results mean; whom to tell.
 mod alert;
+mod doubt;
 mod incident;
+mod mute;
 mod notify;
 mod schedule;
 mod slo;

@@ -25,6 +25,9 @@ pub struct RunReport {
     pub outcome: Outcome,
     /// Passed, but slower than the latency objective.
     pub degraded: bool,
+    /// The maintenance window that it was due in: it counts for nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<String>,
     /// W3C trace id sent with every request of the run.
     pub trace_id: String,
     pub steps: Vec<StepReport>,
@@ -374,6 +377,8 @@ words!(
         Panic = "panic",
         Shutdown = "shutdown",
         Challenged = "challenged",
+        Network = "network",
+        Lag = "lag",
     }
 );
 

@@ -76,7 +76,7 @@ impl Board {
                 (&report.key, mark, style, show_duration(report.duration), state)
             }
             Input::Missed { key, reason, .. } => (key, '·', DIM, String::new(), format!("missed: {reason}")),
-            Input::Configure(_) => return Ok(()),
+            Input::Configure(_) | Input::Act { .. } => return Ok(()),
         };
         if self.live {
             if let Some(row) = self.rows.get_mut(key) {

@@ -44,12 +44,12 @@ static SHIPPED: &[(&str, &str)] = &[
 fn tell_the_demo_chat(config: &mut Config, shop: SocketAddr) {
     let Some(id) = ReceiverId::new("demo-chat") else { return };
     let url = Secret::new(&format!("http://{shop}{}", demo::CHAT_HOOK));
-    let receiver = Receiver { dialect: Dialect::Slack, url, signing_key: None };
+    let receiver = Receiver::new(Dialect::Slack, vec![url]);
     let pace = Pace { group_wait: GROUP_WAIT, ..Pace::default() };
     config.notify = NotifySettings {
         receivers: BTreeMap::from([(id.clone(), receiver)]),
         unusable: Vec::new(),
-        routes: vec![Route { matches: Vec::new(), to: vec![id], and_on: false, pace }],
+        routes: vec![Route { matches: Vec::new(), to: vec![id], and_on: false, pace, escalate: Vec::new() }],
     };
 }
 

@@ -393,7 +393,7 @@ pub(crate) fn bench_request(path: &std::path::Path) -> Request {
 fn temporary_store(keep: crate::store::Keep) -> Result<(tempfile::TempDir, (Store, Restored)), String> {
     let dir =
         tempfile::Builder::new().prefix("journeyd-").tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
-    let settings = StoreSettings { dir: dir.path().join("data"), keep };
+    let settings = StoreSettings { dir: dir.path().join("data"), keep, samples: std::time::Duration::ZERO };
     let store = Store::open(&settings).map_err(|e| format!("cannot open a store in {}: {e}", dir.path().display()))?;
     Ok((dir, store))
 }

@@ -7,21 +7,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::fields::{config, limits, metrics, server, store};
+use crate::config::fields::{self, config, limits, metrics, server, store};
 use crate::config::files::{Files, fixed_folder, folder, normalise};
 use crate::config::library::FolderLibrary;
 use crate::config::notify::{self, check_routes};
 use crate::config::secrets::{self, Secrets};
-use crate::config::{Config, DEFAULT_LISTEN};
+use crate::config::{Config, DEFAULT_LISTEN, Heartbeat, quiet};
 use crate::diag::{Diagnostic, Findings, Gravity, Place, SourceFile};
 use crate::document::{Source, TableReader};
 use crate::ids::{ID_RULE, JourneyId};
+use crate::alert::longest_look;
 use crate::journey::Journey;
 use crate::journey::link::{World, link};
 use crate::journey::model::SLO_WINDOW;
 use crate::journey::parse::parse_journey;
 use crate::journey::parse_settings::{Settings, parse_defaults};
 use crate::metrics::{MetricsSettings, series_needed};
+use crate::mute::Maintenance;
 use crate::notify::NotifySettings;
 use crate::runner::{RunnerSettings, shell_word};
 use crate::schedule::agenda::Limits;
@@ -73,6 +75,9 @@ struct Daemon {
     defaults: Settings,
     secrets: Secrets,
     notify: NotifySettings,
+    maintenance: Vec<Maintenance>,
+    heartbeat: Option<Heartbeat>,
+    control: Vec<String>,
     store: StoreSettings,
     /// A journey's file, and the folder that its fragments must stay in.
     journeys: Vec<(PathBuf, PathBuf)>,
@@ -119,10 +124,15 @@ pub fn load(request: &Request) -> Result<Loaded, LoadError> {
             .into_iter()
             .for_each(|d| findings.push(d));
     }
+    if request.select.is_none() {
+        check_dependencies(&journeys, &findings);
+    }
     let has_errors = findings.has_errors();
     let redactor = daemon.secrets.redactor(&daemon.notify);
     let windows = journeys.iter().filter_map(|j| j.slo).map(|slo| slo.window);
     daemon.store.keep.counts = windows.fold(SLO_WINDOW, Duration::max);
+    daemon.store.samples =
+        journeys.iter().flat_map(|j| &j.rules).map(|rule| longest_look(&rule.kind)).max().unwrap_or_default();
     let config = (!has_errors).then(|| Config {
         listen: daemon.listen,
         limits: daemon.limits,
@@ -142,9 +152,46 @@ pub fn load(request: &Request) -> Result<Loaded, LoadError> {
             .filter(|path| matches!(request.files, Files::Disk(_)) && !super::FOUND.contains(&path.as_str()))
             .map(|path| shell_word(&path, &Redactor::default())),
         notify: daemon.notify,
+        maintenance: daemon.maintenance,
+        heartbeat: daemon.heartbeat,
+        control: Arc::new(daemon.control),
         store: daemon.store,
     });
     Ok(Loaded { config, findings: findings.into_sorted() })
+}
+
+/// Journeys that others depend on must be there, and nobody can depend on himself by a detour.
+fn check_dependencies(journeys: &[Arc<Journey>], findings: &Findings) {
+    let of = |id: &JourneyId| journeys.iter().find(|j| j.id == *id);
+    for journey in journeys {
+        for (id, place) in &journey.telling.depends_on {
+            let Some(other) = of(id) else {
+                let near = crate::ids::nearest(id.as_str(), journeys.iter().map(|j| j.id.as_str()));
+                let message = format!("there is no journey `{id}` to depend on");
+                findings.push(
+                    Diagnostic::error(place.clone(), message)
+                        .label("not among the journeys of this configuration")
+                        .help_if(near.map(|n| format!("did you mean `{n}`?"))),
+                );
+                continue;
+            };
+            let mut seen = vec![&journey.id];
+            let mut queue = vec![other];
+            while let Some(next) = queue.pop() {
+                if next.id == journey.id {
+                    let message = format!("`{}` and `{id}` depend on each other", journey.id);
+                    findings.push(Diagnostic::error(place.clone(), message).label("a circle").help(
+                        "only one can explain the other: leave out the one that is nearer to the user's goal",
+                    ));
+                    break;
+                }
+                if !seen.contains(&&next.id) {
+                    seen.push(&next.id);
+                    queue.extend(next.telling.depends_on.iter().filter_map(|(id, _)| of(id)));
+                }
+            }
+        }
+    }
 }
 
 /// The file of a journey given by id or path, and the folder that its fragments must stay in.
@@ -210,12 +257,22 @@ fn read_daemon(file: &Arc<SourceFile>, path: &Path, request: &Request, findings:
         receivers.iter().flat_map(|t| t.table.iter().map(|(key, _)| key.get_ref().to_string())).collect();
     let mut notify = NotifySettings {
         unusable: Vec::new(),
-        receivers: receivers.map(|t| notify::receivers(&t, &secrets, request.unset)).unwrap_or_default(),
+        receivers: receivers
+            .map(|t| notify::receivers(&t, &names, &secrets, request, base))
+            .unwrap_or_default(),
         routes: notify::routes(&table.tables(&config::ROUTES, &crate::config::fields::route::TABLE), &names),
     };
     notify.unusable = names.into_iter().filter(|name| !notify.receivers.keys().any(|id| id.as_str() == name)).collect();
     let metrics = table.open(&config::METRICS, &metrics::TABLE);
     Daemon {
+        maintenance: quiet::windows(&table.tables(&config::MAINTENANCE, &fields::maintenance::TABLE)),
+        heartbeat: table
+            .open(&config::HEARTBEAT, &fields::heartbeat::TABLE)
+            .and_then(|t| quiet::heartbeat(&t, &secrets, request.unset)),
+        control: table
+            .open(&config::SELF_CHECK, &fields::self_check::TABLE)
+            .map(|t| quiet::control(&t))
+            .unwrap_or_default(),
         notify,
         store: read_store(&table, base, &request.env),
         listen: read_listen(&table),
@@ -290,6 +347,7 @@ fn read_store(table: &TableReader<'_, '_, '_>, base: &Path, env: &BTreeMap<Strin
             counts: SLO_WINDOW,
             max_size: store.and_then(|t| read_max_size(t)).unwrap_or(MAX_SIZE),
         },
+        samples: Duration::ZERO,
     }
 }
 
@@ -391,6 +449,13 @@ fn load_journeys(request: &Request, daemon: &Daemon, findings: &Findings) -> Res
             );
             continue;
         };
+        if id.as_str() == crate::ids::OWN_JOURNEY {
+            findings.push(
+                Diagnostic::error(place(), "no journey can be called `journeyd`")
+                    .help("the alerts of journeyd itself are shown under that name; rename the file"),
+            );
+            continue;
+        }
         if let Some(first) = stems.insert(stem, path.clone()) {
             findings.push(
                 Diagnostic::error(place(), format!("two journeys are called `{id}`"))

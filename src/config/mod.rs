@@ -9,18 +9,22 @@ pub mod files;
 mod library;
 pub mod load;
 mod notify;
+mod quiet;
 pub mod plan;
 mod secrets;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::journey::Journey;
 use crate::metrics::MetricsSettings;
+use crate::mute::Maintenance;
 use crate::notify::NotifySettings;
 use crate::runner::RunnerSettings;
 use crate::schedule::agenda::Limits;
+use crate::secret::Secret;
 use crate::store::StoreSettings;
 
 pub use load::{LoadError, Loaded, Request, is_path, load};
@@ -40,7 +44,18 @@ pub struct Config {
     /// The file as a shell takes it, unless it is one that commands find by themselves.
     pub told_path: Option<String>,
     pub notify: NotifySettings,
+    pub maintenance: Vec<Maintenance>,
+    pub heartbeat: Option<Heartbeat>,
+    /// What is reached when the network is there, as `host:port`.
+    pub control: Arc<Vec<String>>,
     pub store: StoreSettings,
+}
+
+/// Where to show that journeyd lives.
+#[derive(Debug, Clone)]
+pub struct Heartbeat {
+    pub url: Secret,
+    pub every: Duration,
 }
 
 /// Where a configuration is looked for.

@@ -57,11 +57,14 @@ fn summary(journey: &std::sync::Arc<Journey>, metrics: MetricsSettings) -> Summa
         }
         steps.entry(id.clone()).or_insert_with(|| StepSummary { id, digest: digest(&format!("{step:?}")) });
     }
+    // Without places: a line that moved is no change.
+    let depends_on: Vec<_> = journey.telling.depends_on.iter().map(|(id, _)| id).collect();
+    let telling = (depends_on, journey.telling.repeat_every, journey.telling.max_reminders);
     let vars: Vec<_> = journey.plans.iter().map(|plan| &plan.vars).collect();
     let rest = (
         (&journey.owner, &journey.severity, &journey.runbook, &journey.labels, &journey.base_url),
         (&journey.headers, &journey.user_agent, &journey.auth, &journey.network, journey.error_pages),
-        (journey.timeout, &journey.slo, &journey.alert, vars),
+        (journey.timeout, &journey.slo, &journey.rules, telling, vars),
     );
     Summary {
         id: journey.id.to_string(),

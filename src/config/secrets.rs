@@ -10,7 +10,7 @@ use crate::diag::{Diagnostic, SourceFile};
 use crate::document::{TableReader, Text, in_file_order};
 use crate::ids::is_name;
 use crate::journey::template::NamedSecret;
-use crate::notify::{Dialect, NotifySettings, Receiver};
+use crate::notify::{Dialect, NotifySettings};
 use crate::secret::{MIN_REDACTED_LEN, Redactor, Secret};
 
 /// A secret file may be a certificate bundle, not more.
@@ -32,7 +32,9 @@ impl Secrets {
             .iter()
             .flat_map(|(id, receiver)| {
                 let name = format!("{}_URL", id.as_str().replace('-', "_").to_uppercase());
-                secret_parts(receiver).into_iter().map(move |part| (name.clone(), Secret::new(&part)))
+                let urls = receiver.urls.iter().chain(&receiver.proxy);
+                let parts: Vec<String> = urls.flat_map(|url| secret_parts(receiver.dialect, url)).collect();
+                parts.into_iter().map(move |part| (name.clone(), Secret::new(&part)))
             })
             .filter(|(_, part)| !self.values.values().any(|secret| secret.value == *part))
             .collect();
@@ -43,17 +45,17 @@ impl Secrets {
 
 /// Whoever knows a chat webhook's path may write there; servers echo paths. The whole is masked, and parts that look like
 /// tokens; `services` and `webhooks` are words, and a journey's own URLs may hold them.
-fn secret_parts(receiver: &Receiver) -> Vec<String> {
-    let Ok(url) = url::Url::parse(receiver.url.expose()) else { return Vec::new() };
+fn secret_parts(dialect: Dialect, url: &Secret) -> Vec<String> {
+    let Ok(url) = url::Url::parse(url.expose()) else { return Vec::new() };
     let token = |text: &str| text.len() >= 20 || (text.len() >= 8 && text.bytes().any(|b| b.is_ascii_digit()));
     let segments = url.path_segments().into_iter().flatten().map(str::to_owned);
     let values = url.query_pairs().map(|(_, value)| value.into_owned());
     let user = Some(url.username().to_owned());
     let mut parts: Vec<String> = segments.chain(values).chain(user).filter(|text| token(text)).collect();
-    if receiver.dialect == Dialect::Slack || !parts.is_empty() {
+    if dialect == Dialect::Slack || !parts.is_empty() {
         let path = url.path().to_owned();
         parts.extend(Some(path).filter(|path| path.len() >= 8));
-        parts.push(receiver.url.expose().to_owned());
+        parts.push(url.as_str().to_owned());
     }
     parts.extend(url.password().map(str::to_owned));
     parts

@@ -31,12 +31,13 @@ fields!(
         EXPECT: "expect", "a table with `no_error_page`", Table(&super::journey_expect::TABLE), "What holds for all steps unless one says otherwise.", example "{ no_error_page = false }";
         SCHEDULE: "schedule", "a table with `every` or `cron`", Table(&super::schedule::TABLE), "When it runs.", default "{ every = '1m' }";
         SLO: "slo", "a table", Table(&super::slo::TABLE), "Service level objectives.", example "{ objective = 99.5 }";
-        ALERT: "alert", "a table", Table(&super::alert::TABLE), "When the built-in rule `down` fires and resolves.", example "{ fail_after = 3 }";
+        ALERT: "alert", "a table", Table(&super::alert::TABLE), "When the built-in rule `down` fires and resolves, and how people are told.", example "{ fail_after = 3 }";
+        ALERTS: "alerts", "[[alerts]]", Tables(&super::alerts::TABLE), "Further rules, or other settings for the built-in `no_data`, `challenged` and `cleanup`.";
         VARS: "vars", "a table", Named(super::NAME, &Any), "Values for templates; a string may be a template itself.", example "{ sku = 'mug-01' }";
         VARIANTS: "variants", "[[variants]]", Tables(&super::variant::TABLE), "The same journey for another role, device or account: each is scheduled, measured and alerted on its own. With variants there is no run without one.";
         STEPS: "steps", "[[steps]]", Tables(&super::step::TABLE), "What to do, in order; after one that fails the rest is blocked.";
         CLEANUP: "cleanup", "[[cleanup]]", Tables(&super::step::TABLE), "Steps that run whatever happened, each once what it names exists. They take 10s together at most and never change the outcome.";
-    } planned { "alerts", "dependencies" }
+    } planned { "dependencies" }
 );
 
 fields!(
@@ -62,8 +63,42 @@ fields!(slo, "`[slo]`" {
 
 fields!(alert, "`[alert]`" {
     FAIL_AFTER: "fail_after", "a number of failed runs in a row", Integer(1, 1000), "Failed runs in a row until it fires.", default "2";
+    FAIL_WHEN: "fail_when", "m of n, such as \"2 of 3\"", Form("^[0-9]+ of [0-9]+$"), "Instead of `fail_after`: so many of the last so many runs; at most 21.", example "'2 of 3'";
     RECOVER_AFTER: "recover_after", "a number of passed runs in a row", Integer(1, 1000), "Passed runs in a row until it resolves.", default "2";
-} planned { "depends_on", "fail_when", "for", "keep_firing_for", "max_reminders", "quorum", "repeat_every" });
+    FOR: "for", "a duration", Duration, "It must have been bad for this long as well, counted from the first bad run.", default "'0s'", example "'5m'";
+    KEEP_FIRING_FOR: "keep_firing_for", "a duration", Duration, "It goes on firing for this long after it was over.", default "'0s'", example "'10m'";
+    QUORUM: "quorum", "\"any\", \"majority\", \"all\" or a number", Either(&[Word(&["any", "majority", "all"]), Integer(1, 1000)]), "How many of the locations with fresh data must agree. Variants alert on their own.", default "'majority'";
+    FLAPPING: "flapping", "a boolean", Boolean, "Whether changing back and forth is noticed: one message, then quiet until it is stable.", default "true";
+    DEPENDS_ON: "depends_on", "a list of journey ids", Either(&[Id, List(&Id)]), "While one of these is down, this journey's alerts join its incident instead of being told on their own.", example "['login']";
+    REPEAT_EVERY: "repeat_every", "a duration", Duration, "Reminders while nobody has acknowledged; `0s` for none.", default "'4h'";
+    MAX_REMINDERS: "max_reminders", "a number", Integer(0, 1000), "Reminders at most.", default "6";
+} planned {});
+
+fields!(
+    /// Keys of a further rule.
+    alerts, "a rule" {
+        ID: "id", "an id", Id, "Its name in metrics and messages: the `alert` label.", example "'slow'";
+        KIND: "kind", "\"error_rate\", \"latency\", \"burn_rate\", \"cert_expiry\", \"degraded\", \"no_data\", \"challenged\" or \"cleanup\"", Word(&["error_rate", "latency", "burn_rate", "cert_expiry", "degraded", "no_data", "challenged", "cleanup"]), "What it looks at: the 5xx share of responses, durations, an error budget, certificates, slow runs, silence, refusals, left-over test data.", example "'latency'";
+        ENABLED: "enabled", "a boolean", Boolean, "`false` switches a built-in or inherited rule off.", default "true";
+        SEVERITY: "severity", "\"critical\", \"warning\" or \"info\"", Word(&["critical", "warning", "info"]), "How bad it is.", default "'warning'; a fast burn rate has the journey's";
+        OVER: "over", "a percentage (error_rate) or a duration (latency)", Either(&[Number, Duration]), "Above this it is bad.", example "'2.5s'";
+        WINDOW: "window", "a duration from 1m to 24h", Duration, "`error_rate`, `latency`: over how long.", default "'10m'";
+        MIN_RUNS: "min_runs", "a number of runs", Integer(1, 10_000), "`error_rate`, `latency`: with fewer in the window nothing changes.", default "3";
+        PERCENTILE: "percentile", "a number from 1 to 100", Number, "`latency`: which percentile of the passed runs' durations.", default "95";
+        MEAN: "mean", "a boolean", Boolean, "`latency`: the mean instead.", default "false";
+        SLO: "slo", "\"availability\" or \"latency\"", Word(&["availability", "latency"]), "`burn_rate`: whose budget.", default "'availability'";
+        SPEED: "speed", "\"fast\" or \"slow\"", Word(&["fast", "slow"]), "`burn_rate`: fast looks at 1h and 6h, slow at 1d and 3d, each with a short window of a twelfth (SRE workbook).", default "fast, unless `severity` is warning";
+        MIN_FAILURES: "min_failures", "a number of failed runs", Integer(1, 10_000), "`burn_rate`: with fewer in the long window it does not fire, however small the budget is.", default "3";
+        WITHIN: "within", "a duration", Duration, "`cert_expiry`: bad when a certificate ends within this.", default "'21d'";
+        AFTER: "after", "a duration of at least 10 s", Duration, "`no_data`: bad when no run passed or failed for this long.", default "the larger of 3 intervals and 2m; for cron, 2m after a missed slot";
+        FAIL_AFTER: "fail_after", "a number of bad runs in a row", Integer(1, 1000), "`degraded`, `challenged`, `cleanup`: bad runs in a row until it fires.", default "2; 3 for `cleanup`";
+        FAIL_WHEN: "fail_when", "m of n, such as \"2 of 3\"", Form("^[0-9]+ of [0-9]+$"), "Instead of `fail_after`.", example "'2 of 3'";
+        RECOVER_AFTER: "recover_after", "a number of good runs in a row", Integer(1, 1000), "`degraded`, `challenged`, `cleanup`: good runs in a row until it resolves.", default "2";
+        FOR: "for", "a duration", Duration, "It must have been bad for this long.", default "'0s'";
+        KEEP_FIRING_FOR: "keep_firing_for", "a duration", Duration, "It goes on firing for this long after it was over.", default "'0s'";
+        QUORUM: "quorum", "\"any\", \"majority\", \"all\" or a number", Either(&[Word(&["any", "majority", "all"]), Integer(1, 1000)]), "`degraded`, `challenged`, `cleanup`: how many locations must agree.", default "'majority'";
+    } planned {}
+);
 
 fields!(variant, "a variant" {
     ID: "id", "an id", Id, "Its name in metrics and messages.", example "'member'";

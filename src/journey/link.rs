@@ -15,6 +15,7 @@ use crate::journey::json_template::JsonTemplate;
 use crate::journey::merge::{self, Merged, with_defaults};
 use crate::journey::model::{CLEANUP_TIMEOUT, Journey, Plan, RUN_TIMEOUT, Severity, Step};
 use crate::journey::never;
+use crate::journey::parse_alert::{self, Given};
 use crate::journey::parse::{FragmentFile, JourneyFile, StepEntry, Var};
 use crate::journey::parse_settings::Settings;
 use crate::journey::prefix::add_prefix;
@@ -150,6 +151,10 @@ pub fn link(
         never::check_step(step, secure, findings);
     }
     let network = merge::network(settings.network, library, findings);
+    let severity = settings.severity.unwrap_or(Severity::Critical);
+    let given = Given { severity, slo: settings.slo, schedule: &schedule };
+    let rules = parse_alert::rules(&settings.alert, &settings.rules, &settings.default_rules, &given, findings);
+    let telling = parse_alert::telling(&settings.alert, &id, findings);
     if findings.error_count() > before {
         return None;
     }
@@ -158,7 +163,7 @@ pub fn link(
         file: file.file.name.clone(),
         id,
         owner: settings.owner,
-        severity: settings.severity.unwrap_or(Severity::Critical),
+        severity,
         runbook: settings.runbook,
         labels: settings.labels,
         enabled: settings.enabled,
@@ -171,7 +176,8 @@ pub fn link(
         timeout: timeout.map_or(RUN_TIMEOUT, toml::Spanned::into_inner),
         schedule,
         slo: settings.slo,
-        alert: settings.alert,
+        rules,
+        telling,
         plans,
     })
 }

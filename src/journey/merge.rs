@@ -10,7 +10,8 @@ use rustls::sign::CertifiedKey;
 
 use crate::diag::{Diagnostic, Findings};
 use crate::journey::link::Library;
-use crate::journey::model::{AlertSettings, Severity, Slo};
+use crate::journey::model::{Severity, Slo};
+use crate::journey::parse_alert::{AlertOptions, RuleOptions};
 use crate::journey::network::{Network, Tls};
 use crate::journey::parse_network::{NetworkOptions, TlsOptions};
 use crate::journey::parse_settings::Settings;
@@ -34,12 +35,13 @@ pub struct Merged {
     pub timeout_is_own: bool,
     pub schedule: Option<Timetable>,
     pub slo: Option<Slo>,
-    pub alert: AlertSettings,
+    pub alert: AlertOptions,
+    pub rules: Vec<RuleOptions>,
+    pub default_rules: Vec<RuleOptions>,
 }
 
 /// Own settings before defaults; labels and headers are joined key by key.
 pub fn with_defaults(own: Settings, defaults: &Settings) -> Merged {
-    let usual = AlertSettings::default();
     let mut labels = defaults.labels.clone();
     labels.extend(own.labels);
     let mut headers = own.headers;
@@ -76,10 +78,9 @@ pub fn with_defaults(own: Settings, defaults: &Settings) -> Merged {
             (None, None) => None,
             (own, defaults) => Some(own.unwrap_or_default().or(defaults.unwrap_or_default())),
         },
-        alert: AlertSettings {
-            fail_after: own.alert.fail_after.or(defaults.alert.fail_after).unwrap_or(usual.fail_after),
-            recover_after: own.alert.recover_after.or(defaults.alert.recover_after).unwrap_or(usual.recover_after),
-        },
+        alert: own.alert.or(&defaults.alert),
+        rules: own.rules,
+        default_rules: defaults.rules.clone(),
     }
 }
 

@@ -17,6 +17,7 @@ pub mod model;
 pub mod network;
 mod never;
 pub mod parse;
+pub mod parse_alert;
 mod parse_expect;
 mod parse_network;
 mod parse_request;
@@ -24,6 +25,7 @@ pub mod parse_settings;
 mod parse_step;
 mod prefix;
 pub mod request;
+pub mod rule;
 pub mod template;
 
 pub use model::{Journey, Plan, Severity};

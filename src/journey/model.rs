@@ -12,6 +12,7 @@ use crate::journey::assertion::Assertion;
 use crate::journey::capture::Capture;
 use crate::journey::json_template::JsonTemplate;
 use crate::journey::network::Network;
+use crate::journey::rule::Rule;
 use crate::journey::request::{Auth, Body, Poll, Retry};
 use crate::journey::template::Template;
 use crate::timetable::Timetable;
@@ -64,8 +65,9 @@ pub struct Journey {
     pub timeout: Duration,
     pub schedule: Timetable,
     pub slo: Option<Slo>,
-    /// Thresholds of the built-in `down` rule.
-    pub alert: AlertSettings,
+    /// The built-in ones first.
+    pub rules: Vec<Rule>,
+    pub telling: Telling,
     /// What is scheduled: one plan per variant, or a single one without variants.
     pub plans: Vec<Arc<Plan>>,
 }
@@ -83,20 +85,14 @@ pub struct Slo {
 /// The window of an objective unless the journey says otherwise.
 pub const SLO_WINDOW: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// When the built-in `down` rule of a journey fires and resolves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AlertSettings {
-    /// Failed runs in a row.
-    pub fail_after: u32,
-    /// Passed runs in a row.
-    pub recover_after: u32,
-}
-
-impl Default for AlertSettings {
-    /// One failed run wakes nobody, and one passed run between failures does not end an outage.
-    fn default() -> Self {
-        Self { fail_after: 2, recover_after: 2 }
-    }
+/// How people are told of a journey's alerts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Telling {
+    /// Journeys whose outage explains this one's.
+    pub depends_on: Vec<(JourneyId, Place)>,
+    /// Zero: never.
+    pub repeat_every: Duration,
+    pub max_reminders: u32,
 }
 
 /// The steps and vars of one variant, in the order in which they run.

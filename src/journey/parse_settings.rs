@@ -8,8 +8,9 @@ use toml::Spanned;
 use crate::diag::Diagnostic;
 use crate::document::{Field, Node, Source, TableKind, TableReader, as_float, as_integer, as_text};
 use crate::ids::nearest;
-use crate::journey::fields::{alert, journey, journey_expect, schedule, slo};
+use crate::journey::fields::{alert, alerts, journey, journey_expect, schedule, slo};
 use crate::journey::model::{SLO_WINDOW, Severity, Slo};
+use crate::journey::parse_alert::{AlertOptions, RuleOptions, read_alert, read_rules};
 use crate::journey::parse_network::{NetworkOptions, read_network};
 use crate::journey::parse_request::read_auth;
 use crate::journey::request::Auth;
@@ -40,6 +41,7 @@ pub static DEFAULTS: TableKind = TableKind {
         &journey::SCHEDULE,
         &journey::SLO,
         &journey::ALERT,
+        &journey::ALERTS,
     ],
     one_of: &[],
     misplaced: of_one_journey,
@@ -75,6 +77,7 @@ pub struct Settings {
     pub schedule: Option<Timetable>,
     pub slo: Option<SloOptions>,
     pub alert: AlertOptions,
+    pub rules: Vec<RuleOptions>,
 }
 
 /// `[slo]` as written; what is absent comes from the defaults.
@@ -94,13 +97,6 @@ impl SloOptions {
             latency: self.latency.or(defaults.latency),
         }
     }
-}
-
-/// `[alert]` as written; what is absent comes from the defaults.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct AlertOptions {
-    pub fail_after: Option<u32>,
-    pub recover_after: Option<u32>,
 }
 
 /// Parses `[defaults]` of the daemon's configuration.
@@ -127,6 +123,7 @@ pub fn read_settings(table: &TableReader<'_, '_, '_>) -> Settings {
         schedule: table.open(&journey::SCHEDULE, &schedule::TABLE).and_then(|t| read_schedule(&t)),
         slo: table.open(&journey::SLO, &slo::TABLE).map(|t| read_slo(&t)),
         alert: table.open(&journey::ALERT, &alert::TABLE).map(|t| read_alert(&t)).unwrap_or_default(),
+        rules: read_rules(&table.tables(&journey::ALERTS, &alerts::TABLE)),
     }
 }
 
@@ -178,11 +175,6 @@ fn read_objective(table: &TableReader<'_, '_, '_>) -> Option<f64> {
             ),
     );
     None
-}
-
-fn read_alert(table: &TableReader<'_, '_, '_>) -> AlertOptions {
-    let count = |field| table.integer(field, 1..=1000).and_then(|n| u32::try_from(n).ok());
-    AlertOptions { fail_after: count(&alert::FAIL_AFTER), recover_after: count(&alert::RECOVER_AFTER) }
 }
 
 pub fn read_url(table: &TableReader<'_, '_, '_>, field: &'static Field) -> Option<String> {

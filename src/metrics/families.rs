@@ -15,6 +15,7 @@ use crate::metrics::Tables;
 use crate::metrics::exposition::Exemplars;
 use crate::metrics::series::{AlertSeries, Histogram, JourneySeries, ReceiverSeries, SloSeries, StepSeries, StoreOp};
 use crate::notify::retry::Trouble;
+use crate::slo::BURN_NAMES;
 use crate::report::{Fault, MissedReason, Phases, StatusClass};
 
 type Label<'a> = (&'a str, &'a str);
@@ -412,6 +413,24 @@ static FAMILIES: &[Family] = &[
         samples: |t, out| each_slo(t, |l, s| out.maybe(l, s.remaining)),
     },
     Family {
+        name: "journeyd_slo_burn_rate",
+        kind: GAUGE,
+        help: "How many times faster than sustainable the error budget is spent, by window; absent without runs in it.",
+        samples: |t, out| {
+            for ((key, slo), series) in &t.slos {
+                for (name, rate) in BURN_NAMES.iter().zip(series.burn) {
+                    let labels = [
+                        ("journey", key.journey.as_str()),
+                        ("variant", key.variant_label()),
+                        ("slo", *slo),
+                        ("window", *name),
+                    ];
+                    out.maybe(&labels, rate);
+                }
+            }
+        },
+    },
+    Family {
         name: "journeyd_alert_firing",
         kind: GAUGE,
         help: "1 while the alert fires, also while it recovers.",
@@ -428,8 +447,8 @@ static FAMILIES: &[Family] = &[
     Family {
         name: "journeyd_alert_flapping",
         kind: GAUGE,
-        help: "1 while the alert changes too often; always 0 in this version.",
-        samples: |t, out| each_alert(t, |l, _| out.value(l, 0.0)),
+        help: "1 while the alert changes back and forth too often: one message was sent, and it is quiet until it is stable.",
+        samples: |t, out| each_alert(t, |l, a| out.value(l, flag(a.flapping))),
     },
     Family {
         name: "journeyd_alert_transitions_total",
@@ -457,8 +476,8 @@ static FAMILIES: &[Family] = &[
     Family {
         name: "journeyd_silences_active",
         kind: GAUGE,
-        help: "Silences in force; always 0 in this version.",
-        samples: |_, out| out.value(&[], 0.0),
+        help: "Silences in force.",
+        samples: |t, out| out.count(&[], t.silences_active),
     },
     Family {
         name: "journeyd_notifications_total",

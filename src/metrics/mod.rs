@@ -21,16 +21,16 @@ use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::{Counter, MetricFamily};
 
-use crate::alert::{AlertKey, State, Transition};
+use crate::alert::{AlertKey, State, Transition, Why};
 use crate::clock::{Timestamp, process_cpu_time};
 use crate::ids::{JourneyKey, ReceiverId};
-use crate::journey::{Journey, Severity};
+use crate::journey::Journey;
 use crate::metrics::exposition::Format;
 use crate::metrics::series::{AlertSeries, Histogram, JourneySeries, LAG_BUCKETS, ReceiverSeries};
 use crate::notify::retry::Trouble;
 use crate::report::{LastResult, MissedReason, RunReport};
 
-pub use series::{SloSeries, StoreOp};
+pub use series::{AlertShown, SloSeries, StoreOp};
 
 /// What the metrics section of the configuration says.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +44,18 @@ pub struct MetricsSettings {
 pub struct Metrics {
     tables: Arc<Mutex<Tables>>,
     collectors: Arc<Vec<Box<dyn Collector>>>,
+}
+
+/// How a journey or variant stands.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Standing {
+    pub journey: String,
+    pub variant: String,
+    pub up: Option<bool>,
+    pub last_run: Option<Timestamp>,
+    pub last_success: Option<Timestamp>,
+    pub last_duration_seconds: Option<f64>,
+    pub next_run: Option<Timestamp>,
 }
 
 /// The numbers themselves.
@@ -60,6 +72,7 @@ pub struct Tables {
     alerts: BTreeMap<AlertKey, AlertSeries>,
     /// In the order of [`Severity::NAMES`].
     incidents_open: [u64; 3],
+    silences_active: u64,
     slos: BTreeMap<(JourneyKey, &'static str), SloSeries>,
     receivers: BTreeMap<ReceiverId, ReceiverSeries>,
     store_size: Option<u64>,
@@ -80,6 +93,7 @@ impl Metrics {
             running: 0,
             alerts: BTreeMap::new(),
             incidents_open: [0; 3],
+            silences_active: 0,
             slos: BTreeMap::new(),
             receivers: BTreeMap::new(),
             store_size: None,
@@ -134,25 +148,35 @@ impl Metrics {
     }
 
     /// The alerts in force and where they stand. Counts of those that stay go on.
-    pub fn configure_alerts(&self, alerts: impl IntoIterator<Item = (AlertKey, Severity, State)>) {
+    pub fn configure_alerts(&self, alerts: impl IntoIterator<Item = AlertShown>) {
         let mut tables = self.lock();
         let mut old = std::mem::take(&mut tables.alerts);
-        for (key, severity, state) in alerts {
+        for AlertShown { key, severity, state, flapping } in alerts {
             let transitions = old.remove(&key).map_or([0; State::ALL.len()], |known| known.transitions);
-            tables.alerts.insert(key, AlertSeries { severity, state, transitions });
+            tables.alerts.insert(key, AlertSeries { severity, state, flapping, transitions });
         }
     }
 
     pub fn transition(&self, transition: &Transition) {
         if let Some(series) = self.lock().alerts.get_mut(&transition.key) {
-            series.state = transition.to;
-            series.transitions[transition.to as usize] += 1;
+            match transition.why {
+                Why::FlappingStarted => series.flapping = true,
+                Why::FlappingEnded => series.flapping = false,
+                _ => {
+                    series.state = transition.to;
+                    series.transitions[transition.to as usize] += 1;
+                }
+            }
         }
     }
 
     /// Open incidents, in the order of [`Severity::NAMES`].
     pub fn incidents_open(&self, by_severity: [u64; 3]) {
         self.lock().incidents_open = by_severity;
+    }
+
+    pub fn silences_active(&self, count: u64) {
+        self.lock().silences_active = count;
     }
 
     /// Every objective in force, or the new state of some.
@@ -238,6 +262,41 @@ impl Metrics {
         }
     }
 
+    /// How each journey stands, for the API.
+    pub fn standings(&self) -> Vec<Standing> {
+        let tables = self.lock();
+        let standing = |(key, series): (&JourneyKey, &JourneySeries)| Standing {
+            journey: key.journey.to_string(),
+            variant: key.variant_label().to_owned(),
+            up: series.up,
+            last_run: series.last_run,
+            last_success: series.last_success,
+            last_duration_seconds: series.last_duration,
+            next_run: series.next_run,
+        };
+        tables.journeys.iter().map(standing).collect()
+    }
+
+    /// Objectives and what is left of them, for the API.
+    pub fn slos(&self) -> Vec<((JourneyKey, &'static str), SloSeries)> {
+        self.lock().slos.iter().map(|(key, series)| (key.clone(), *series)).collect()
+    }
+
+    /// How each receiver does, for the API.
+    pub fn receivers(&self) -> Vec<serde_json::Value> {
+        let tables = self.lock();
+        let receiver = |(id, series): (&ReceiverId, &ReceiverSeries)| {
+            serde_json::json!({
+                "receiver": id,
+                "waiting": series.queue,
+                "attempts": series.attempts,
+                "failures": series.failures.iter().sum::<u64>(),
+                "last_success_at": series.last_success,
+            })
+        };
+        tables.receivers.iter().map(receiver).collect()
+    }
+
     /// The exposition. Takes milliseconds per thousand journeys: call it off the threads that run journeys.
     pub fn render(&self, format: Format) -> Vec<u8> {
         let exemplars = match format {
@@ -276,13 +335,13 @@ impl Collector for Process {
 
 /// How many series a configuration will expose at least, for the budget.
 pub fn series_needed(journeys: &[Arc<Journey>], settings: MetricsSettings) -> u64 {
-    let plans = journeys.iter().flat_map(|j| &j.plans);
+    let plans = journeys.iter().flat_map(|j| j.plans.iter().map(|plan| (j.rules.len(), plan)));
     plans
-        .map(|plan| {
-            series::per_journey() + plan.all_steps().count() as u64 * series::per_step(settings.step_histograms)
+        .map(|(rules, plan)| {
+            series::per_journey(rules) + plan.all_steps().count() as u64 * series::per_step(settings.step_histograms)
         })
         .sum()
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

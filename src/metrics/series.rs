@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::alert::State;
+use crate::alert::{AlertKey, State};
 use crate::clock::Timestamp;
 use crate::ids::StepId;
 use crate::journey::Severity;
@@ -136,6 +136,10 @@ impl JourneySeries {
     }
 
     pub fn observe(&mut self, report: &RunReport) {
+        if report.maintenance.is_some() {
+            self.maintenance += 1;
+            return;
+        }
         let seconds = report.duration.as_secs_f64();
         let trace_id = u128::from_str_radix(&report.trace_id, 16).unwrap_or(0);
         let exemplar = |value| Exemplar { trace_id, value, at: report.started_at };
@@ -203,6 +207,7 @@ impl StepSeries {
 pub struct AlertSeries {
     pub severity: Severity,
     pub state: State,
+    pub flapping: bool,
     /// By the state that was entered.
     pub transitions: [u64; State::ALL.len()],
 }
@@ -214,6 +219,20 @@ pub struct SloSeries {
     pub window: Duration,
     /// `None` before the first run that counts.
     pub remaining: Option<f64>,
+    /// By the windows of [`BURN_WINDOWS`](crate::slo::BURN_WINDOWS); `None` for those without runs, or longer than the objective's.
+    pub burn: [Option<f64>; 8],
+    /// Bad runs of the window, and of how many.
+    pub bad: u64,
+    pub total: u64,
+}
+
+/// An alert as it stands.
+#[derive(Debug, Clone)]
+pub struct AlertShown {
+    pub key: AlertKey,
+    pub severity: Severity,
+    pub state: State,
+    pub flapping: bool,
 }
 
 /// What became of the messages to one receiver.
@@ -246,11 +265,13 @@ words!(
     }
 );
 
-/// Series of one journey or variant, at most.
-pub const fn per_journey() -> u64 {
-    // up, runs, failures, maintenance, degraded, five gauges, info and enabled, the alert's three and its
-    // transitions, two objectives of three, and the histogram.
-    21 + (State::ALL.len() + Fault::ALL.len() + MissedReason::ALL.len() + JOURNEY_BUCKETS.len() + 3) as u64
+/// Series of one journey or variant with so many rules, at most.
+pub const fn per_journey(rules: usize) -> u64 {
+    // up, runs, failures, maintenance, degraded, five gauges, info and enabled; each rule's three and its transitions;
+    // two objectives of three and eight burn rates; and the histogram.
+    let alerts = rules * (3 + State::ALL.len());
+    let objectives = 2 * (3 + 8);
+    (12 + alerts + objectives + Fault::ALL.len() + MissedReason::ALL.len() + JOURNEY_BUCKETS.len() + 3) as u64
 }
 
 /// Series of one step. Failures by reason count as three: more reasons than that rarely occur at one step.

@@ -5,7 +5,7 @@ use crate::report::{Failure, Fault, Outcome, Phases, Reason, StepOutcome, StepRe
 
 const SETTINGS: MetricsSettings = MetricsSettings { step_histograms: true, max_series: 1_000_000 };
 
-fn journey(id: &str, text: &str) -> Arc<Journey> {
+pub fn journey(id: &str, text: &str) -> Arc<Journey> {
     let findings = Findings::default();
     let file = crate::journey::parse::parse_journey(&SourceFile::new(format!("{id}.toml"), text), &findings);
     let world = crate::journey::link::World {
@@ -57,6 +57,7 @@ fn report(journey: &str, variant: Option<&str>, outcome: Outcome, steps: Vec<Ste
         duration: Duration::from_millis(300),
         outcome,
         degraded: false,
+        maintenance: None,
         trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".into(),
         steps,
         cleanup: vec![],
@@ -222,9 +223,13 @@ fn the_series_budget_counts_what_a_scrape_shows() {
         vec![step_report("s", StepOutcome::Passed, Some(200)), step_report("t", StepOutcome::Passed, Some(200))],
     ));
     let key = j.plans[0].key.clone();
-    let down = AlertKey { journey: key.clone(), rule: crate::ids::RuleId::down() };
-    metrics.configure_alerts([(down, Severity::Critical, State::Inactive)]);
-    let slo = SloSeries { ratio: 0.99, window: Duration::from_secs(3600), remaining: Some(1.0) };
+    metrics.configure_alerts(j.rules.iter().map(|rule| AlertShown {
+        key: AlertKey { journey: key.clone(), rule: rule.id.clone() },
+        severity: rule.severity,
+        state: State::Inactive,
+        flapping: false,
+    }));
+    let slo = SloSeries { ratio: 0.99, window: Duration::from_secs(3600), remaining: Some(1.0), burn: [Some(1.0); 8], bad: 0, total: 1 };
     metrics.objectives(true, ["availability", "latency"].map(|name| ((key.clone(), name), slo)));
     let shown = text(&metrics, Format::Text).lines().filter(|l| l.contains("journey=\"j\"")).count() as u64;
     let budget = series_needed(&[j], SETTINGS);

@@ -7,13 +7,17 @@
 //!   │  │  └── retry ─────┤─────────► parked
 //!   │  └── restart ──────┘
 //!   ├── too old ───────────────────► expired
-//!   └── resolved before it was sent► replaced      (by one message that tells both)
+//!   ├── resolved before it was sent► replaced      (by one message that tells both)
+//!   └── the budget is spent ───────► digested      (into one message that tells several)
 //! ```
+//!
+//! What is parked or expired goes to the receiver's fallback. A receiver that keeps state of its own and forgets
+//! (Alertmanager) is sent the same row again every minute until the resolve takes its place.
 //!
 //! `sending` is committed before the request leaves: whatever is found in that state after a crash may have
 //! arrived, counts as sent, and is sent again under the same id.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -26,8 +30,15 @@ use crate::notify::retry::{self, End, Verdict};
 use crate::notify::route::Pace;
 use crate::report::words;
 
-/// Slack allows one message a second per channel (docs.slack.dev, rate limits).
-const SLACK_GAP: Duration = Duration::from_secs(1);
+/// How often a receiver that forgets is told again (Prometheus' `--rules.alert.resend-delay`), and for how long of an
+/// end.
+const RESEND: Duration = Duration::from_secs(60);
+const RESEND_END: Duration = Duration::from_secs(300);
+/// Over which a budget is counted, and the least time between two digests.
+const BUDGET_OVER: Duration = Duration::from_secs(3600);
+const DIGEST_EVERY: Duration = Duration::from_secs(300);
+/// Headlines that a digest names; the rest is counted.
+const MOST_LINES: usize = 100;
 
 words!(
     /// Where a row of the outbox stands.
@@ -38,6 +49,7 @@ words!(
         Parked = "parked",
         Expired = "expired",
         Replaced = "replaced",
+        Digested = "digested",
     }
 );
 
@@ -82,7 +94,23 @@ impl Row {
     }
 
     fn may_have_arrived(&self) -> bool {
-        self.maybe_sent || matches!(self.state, RowState::Sending | RowState::Delivered)
+        self.maybe_sent || matches!(self.state, RowState::Sending | RowState::Delivered | RowState::Digested)
+    }
+}
+
+/// What a backlog knows of a receiver.
+#[derive(Debug, Clone)]
+pub struct Post {
+    pub dialect: Dialect,
+    /// Messages in an hour; `None` without a limit.
+    pub budget: Option<u32>,
+    /// Who is told what this one would not take.
+    pub fallback: Option<ReceiverId>,
+}
+
+impl From<Dialect> for Post {
+    fn from(dialect: Dialect) -> Self {
+        Self { dialect, budget: None, fallback: None }
     }
 }
 
@@ -99,17 +127,23 @@ pub struct Sending {
 pub struct Ended {
     pub row: Row,
     pub verdict: Verdict,
+    /// It was not delivered before.
+    pub first: bool,
 }
 
 /// Every message that is not done with, and those of open incidents that are.
 #[derive(Debug)]
 pub struct Backlog {
     namespace: Uuid,
-    receivers: BTreeMap<ReceiverId, Dialect>,
+    location: String,
+    receivers: BTreeMap<ReceiverId, Post>,
     rows: BTreeMap<Key, Row>,
     in_flight: BTreeMap<ReceiverId, Key>,
     /// Nothing goes to a receiver before this: it asked for a pause.
     hold: BTreeMap<ReceiverId, Timestamp>,
+    /// When messages of the last hour went out.
+    spent: BTreeMap<ReceiverId, VecDeque<Timestamp>>,
+    last_digest: BTreeMap<ReceiverId, Timestamp>,
     changed: BTreeSet<Key>,
     /// Rows that left the memory with their last change still to be written.
     left: Vec<Row>,
@@ -120,10 +154,13 @@ impl Backlog {
     pub fn new(namespace: Uuid) -> Self {
         Self {
             namespace,
+            location: String::new(),
             receivers: BTreeMap::new(),
             rows: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             hold: BTreeMap::new(),
+            spent: BTreeMap::new(),
+            last_digest: BTreeMap::new(),
             changed: BTreeSet::new(),
             left: Vec::new(),
         }
@@ -143,8 +180,22 @@ impl Backlog {
         }
     }
 
+    /// When messages went out before a restart.
+    pub fn restore_spent(&mut self, sent: impl IntoIterator<Item = (ReceiverId, Timestamp)>) {
+        for (receiver, at) in sent {
+            let times = self.spent.entry(receiver).or_default();
+            let place = times.partition_point(|known| *known <= at);
+            times.insert(place, at);
+        }
+    }
+
+    /// Where digests come from.
+    pub fn set_location(&mut self, location: &str) {
+        location.clone_into(&mut self.location);
+    }
+
     /// Puts receivers in force. Messages to one that is gone have nowhere to go.
-    pub fn configure(&mut self, receivers: BTreeMap<ReceiverId, Dialect>, now: Timestamp) -> Vec<Row> {
+    pub fn configure(&mut self, receivers: BTreeMap<ReceiverId, Post>, now: Timestamp) -> Vec<Row> {
         self.receivers = receivers;
         let gone = |row: &&mut Row| !row.state.is_final() && !self.receivers.contains_key(&row.receiver);
         let mut parked = Vec::new();
@@ -204,28 +255,52 @@ impl Backlog {
         out
     }
 
-    /// The incident has news. What is still unsent takes it in; otherwise it is told after the group interval.
-    pub fn update(&mut self, message: &Message, sequence: u32, now: Timestamp) {
+    /// Whether `receiver` was addressed in an incident before.
+    pub fn addresses(&self, receiver: &ReceiverId, incident: u64) -> bool {
+        self.rows.range((receiver.clone(), incident, 0)..=(receiver.clone(), incident, u32::MAX)).next().is_some()
+    }
+
+    /// Whether [`update`](Self::update) has anybody to tell.
+    pub fn takes(&self, incident: u64, news: bool) -> bool {
+        self.rows.values().filter(|row| row.incident == incident).any(|row| {
+            let resends = self.receivers.get(&row.receiver).is_some_and(|post| post.dialect.resends());
+            row.is_unsent() || (resends && !row.state.is_final()) || (news && row.may_have_arrived())
+        })
+    }
+
+    /// The incident is no longer as it was told. What is still unsent takes it in; of `news`, whoever knows of the
+    /// incident is told after the group interval. True if somebody will be told.
+    pub fn update(&mut self, message: &Message, sequence: u32, now: Timestamp, news: bool) -> bool {
+        let mut taken = false;
         for (receiver, keys) in self.of_incident(message.incident) {
-            if !self.receivers.contains_key(&receiver) {
-                continue;
-            }
+            let Some(post) = self.receivers.get(&receiver) else { continue };
+            let resends = post.dialect.resends();
             let told = keys.iter().filter_map(|key| self.rows.get(key)).any(Row::may_have_arrived);
             let Some(row) = keys.last().and_then(|key| self.rows.get_mut(key)) else { continue };
-            if row.is_unsent() && row.message.kind == Kind::Updated {
-                row.message = message.clone();
+            if row.is_unsent() || (resends && !row.state.is_final()) {
+                let old = std::mem::replace(&mut row.message, message.clone());
+                if !(news && old.kind == Kind::Updated) {
+                    // What the message is for does not change, nor the first real error.
+                    row.message.kind = old.kind;
+                    row.message.because = old.because;
+                    row.message.failure = old.failure;
+                }
+                row.message.at = old.at;
+                row.message.instead_of = old.instead_of;
+                if row.maybe_sent {
+                    row.not_before = row.not_before.min(now);
+                }
                 self.changed.insert(row.key());
-            } else if row.is_unsent() {
-                row.message.steps.clone_from(&message.steps);
-                row.message.failed_runs = message.failed_runs;
-                self.changed.insert(row.key());
-            } else if told {
+                taken = true;
+            } else if told && news {
                 let pace = row.group_interval;
                 let not_before = row.ended_at.map_or(now + pace, |at| (at + pace).max(now));
                 self.put(&receiver, message.clone(), sequence, not_before, pace);
+                taken = true;
             }
             // Otherwise the fire was parked or expired: nobody there knows of it, and the resolve will tell it whole.
         }
+        taken
     }
 
     /// The incident is over. Whoever was told, or may have been, is told so at once; whoever was not gets one
@@ -243,6 +318,7 @@ impl Backlog {
                 self.forget(&keys);
                 continue;
             }
+            let resends = self.receivers.get(&receiver).is_some_and(|post| post.dialect.resends());
             let mut told = false;
             let mut pace = Duration::ZERO;
             for key in &keys {
@@ -254,6 +330,11 @@ impl Backlog {
                     self.changed.insert(key.clone());
                 } else {
                     told |= row.may_have_arrived();
+                    if resends && row.state == RowState::Waiting && row.ended_at.is_some() {
+                        // It was told again and again until now.
+                        row.state = RowState::Delivered;
+                        self.changed.insert(key.clone());
+                    }
                 }
             }
             if !told && message.because == Because::Removed {
@@ -262,7 +343,7 @@ impl Backlog {
                 continue;
             }
             let mut message = message.clone();
-            if !told && message.because == Because::Recovered {
+            if !told && matches!(message.because, Because::Recovered | Because::FlappingEnded) {
                 message.because = Because::WasDown;
             }
             self.put(&receiver, message, sequence, now, pace);
@@ -277,17 +358,48 @@ impl Backlog {
     /// Gives up what is too old.
     pub fn expire(&mut self, now: Timestamp) -> Vec<Row> {
         let mut out = Vec::new();
-        for row in self.rows.values_mut().filter(|r| r.state == RowState::Waiting && r.expires_at <= now) {
+        let receivers = &self.receivers;
+        // To one that is told again and again, what still holds never grows old.
+        let lasts = |row: &Row| {
+            row.message.kind != Kind::Resolved && receivers.get(&row.receiver).is_some_and(|p| p.dialect.resends())
+        };
+        let old = |r: &&mut Row| r.state == RowState::Waiting && r.expires_at <= now && !lasts(r);
+        for row in self.rows.values_mut().filter(old) {
             row.state = RowState::Expired;
             row.ended_at = Some(now);
             self.changed.insert(row.key());
             out.push(row.clone());
         }
         for row in &out {
+            self.fall_back(row, now);
             self.settle(&row.receiver, row.incident, now);
         }
         self.forget_what_is_done();
         out
+    }
+
+    /// What one receiver could not be told goes to its fallback, which hears of the incident for the first time.
+    fn fall_back(&mut self, row: &Row, now: Timestamp) {
+        let Some(fallback) = self.receivers.get(&row.receiver).and_then(|post| post.fallback.clone()) else { return };
+        if !self.receivers.contains_key(&fallback) || row.message.kind == Kind::Test {
+            return;
+        }
+        let known = if row.incident == 0 {
+            self.rows.contains_key(&(fallback.clone(), 0, row.sequence))
+        } else {
+            self.addresses(&fallback, row.incident)
+        };
+        if known {
+            return;
+        }
+        let mut message = row.message.clone();
+        message.instead_of = Some(row.receiver.clone());
+        match message.kind {
+            Kind::Resolved if message.because != Because::Removed => message.because = Because::WasDown,
+            Kind::Updated | Kind::Reminder => message.kind = Kind::Firing,
+            _ => {}
+        }
+        self.put(&fallback, message, row.sequence, now, row.group_interval);
     }
 
     /// A message was given up, or an attempt that was under way when the incident ended turned out to have failed: if
@@ -303,7 +415,7 @@ impl Backlog {
         }
         for (key, row) in self.rows.range_mut(range) {
             if waits(row) {
-                if row.message.because == Because::Recovered {
+                if matches!(row.message.because, Because::Recovered | Because::FlappingEnded) {
                     row.message.because = Because::WasDown;
                     self.changed.insert(key.clone());
                 }
@@ -341,6 +453,7 @@ impl Backlog {
             if self.in_flight.contains_key(&receiver) || self.is_held(&receiver, now) {
                 continue;
             }
+            self.digest(&receiver, now);
             // Decided in the future: the clock was set back, and its waits with it mean nothing.
             let ready = self.heads(&receiver).filter(|row| row.not_before <= now || row.decided_at > now);
             let Some(key) = ready.min_by_key(|row| (row.not_before, row.incident)).map(Row::key) else { continue };
@@ -353,19 +466,79 @@ impl Backlog {
         out
     }
 
+    /// Whether the receiver has had as much as it takes in an hour.
+    fn is_spent(&mut self, receiver: &ReceiverId, now: Timestamp) -> bool {
+        let Some(budget) = self.receivers.get(receiver).and_then(|post| post.budget) else { return false };
+        let times = self.spent.entry(receiver.clone()).or_default();
+        // What lies in the future comes of a clock that was set back.
+        times.retain(|at| *at + BUDGET_OVER > now && *at <= now);
+        times.len() >= usize::try_from(budget).unwrap_or(usize::MAX)
+    }
+
+    /// A storm becomes one message: what is due beyond the budget is told together.
+    fn digest(&mut self, receiver: &ReceiverId, now: Timestamp) {
+        let waits = |row: &Row| row.is_unsent() && row.incident != 0 && row.message.kind != Kind::Test;
+        let due = |row: &&Row| waits(row) && (row.not_before <= now || row.decided_at > now);
+        if !self.heads(receiver).any(|row| due(&row)) || !self.is_spent(receiver, now) {
+            return;
+        }
+        let mut keys: Vec<(Timestamp, Key)> =
+            self.heads(receiver).filter(due).map(|row| (row.decided_at, row.key())).collect();
+        keys.sort();
+        let mut lines = Vec::new();
+        for (_, key) in keys {
+            let Some(row) = self.rows.get_mut(&key) else { continue };
+            row.state = RowState::Digested;
+            row.ended_at = Some(now);
+            lines.push(row.message.headline());
+            self.changed.insert(key);
+        }
+        let range = (receiver.clone(), 0, 0)..=(receiver.clone(), 0, u32::MAX);
+        let open = self.rows.range_mut(range).map(|(_, row)| row).find(|r| r.is_unsent() && r.message.kind == Kind::Digest);
+        if let Some(row) = open {
+            row.message.lines.append(&mut lines);
+            row.message.lines.truncate(MOST_LINES);
+            self.changed.insert(row.key());
+        } else if let Some(message) = Message::digest(&self.location, lines, now) {
+            let not_before = self.last_digest.get(receiver).map_or(now, |at| (*at + DIGEST_EVERY).max(now));
+            // Unique per receiver: two digests are minutes apart.
+            let sequence = u32::try_from(now.micros().div_euclid(1_000_000)).unwrap_or(0);
+            let not_before = not_before.min(now + DIGEST_EVERY);
+            self.last_digest.insert(receiver.clone(), not_before);
+            self.put(receiver, message, sequence, not_before, Duration::ZERO);
+        }
+        self.forget_what_is_done();
+    }
+
     /// An attempt ended. `None` if nobody waits for it any more.
     pub fn ended(&mut self, receiver: &ReceiverId, id: &str, end: &End, now: Timestamp) -> Option<Ended> {
         let key = self.in_flight.get(receiver).filter(|key| self.rows.get(key).is_some_and(|r| r.id == id))?.clone();
         self.in_flight.remove(receiver);
-        let dialect = *self.receivers.get(receiver)?;
+        let dialect = self.receivers.get(receiver)?.dialect;
+        let last = self.rows.range(key.clone()..=(key.0.clone(), key.1, u32::MAX)).count() == 1;
         let row = self.rows.get_mut(&key)?;
         let verdict = retry::verdict(dialect, end, now);
+        let first = row.ended_at.is_none();
         match &verdict {
             Verdict::Delivered => {
-                row.state = RowState::Delivered;
-                row.ended_at = Some(now);
-                if dialect == Dialect::Slack {
-                    self.hold.insert(receiver.clone(), now + SLACK_GAP);
+                if dialect.resends() && last && row.incident != 0 && (
+                    row.message.kind != Kind::Resolved || now < row.decided_at + RESEND_END
+                ) {
+                    row.state = RowState::Waiting;
+                    row.maybe_sent = true;
+                    row.failures = 0;
+                    row.not_before = now + RESEND;
+                    row.expires_at = now + retry::lifetime(row.message.kind);
+                    row.ended_at.get_or_insert(now);
+                } else {
+                    row.state = RowState::Delivered;
+                    row.ended_at = Some(now);
+                }
+                if first {
+                    self.spent.entry(receiver.clone()).or_default().push_back(now);
+                }
+                if let Some(gap) = dialect.gap() {
+                    self.hold.insert(receiver.clone(), now + gap);
                 }
             }
             Verdict::Retry { at_least, .. } => {
@@ -388,8 +561,11 @@ impl Backlog {
                 row.last_error = describe(end);
             }
         }
-        let ended = Ended { row: row.clone(), verdict };
+        let ended = Ended { row: row.clone(), verdict, first };
         self.changed.insert(key);
+        if ended.row.state == RowState::Parked {
+            self.fall_back(&ended.row, now);
+        }
         self.settle(receiver, ended.row.incident, now);
         self.forget_what_is_done();
         Some(ended)
@@ -400,10 +576,18 @@ impl Backlog {
         let done: BTreeSet<(ReceiverId, u64)> = self
             .rows
             .values()
-            .filter(|row| row.message.kind == Kind::Resolved && row.state.is_final())
+            .filter(|row| {
+                matches!(row.message.kind, Kind::Resolved | Kind::Digest) && row.state.is_final()
+            })
             .map(|row| (row.receiver.clone(), row.incident))
             .collect();
         for (receiver, incident) in done {
+            if incident == 0 {
+                let over = |row: &&Row| row.receiver == receiver && row.incident == 0 && row.state.is_final();
+                let keys: Vec<Key> = self.rows.values().filter(over).map(Row::key).collect();
+                self.forget(&keys);
+                continue;
+            }
             let keys: Vec<Key> = self
                 .rows
                 .range((receiver.clone(), incident, 0)..=(receiver, incident, u32::MAX))
@@ -442,7 +626,9 @@ impl Backlog {
                 at_most(hold.map_or(row.not_before, |until| until.max(row.not_before)));
             }
         }
-        self.rows.values().filter(|r| r.state == RowState::Waiting).for_each(|row| at_most(row.expires_at));
+        let resends = |row: &&Row| self.receivers.get(&row.receiver).is_some_and(|post| post.dialect.resends());
+        let waiting = self.rows.values().filter(|r| r.state == RowState::Waiting);
+        waiting.filter(|row| !resends(row)).for_each(|row| at_most(row.expires_at));
         next
     }
 

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::alert::Why;
 use crate::clock::Timestamp;
-use crate::ids::{JourneyId, JourneyKey, RuleId, StepId, VariantId};
-use crate::incident::Incident;
+use crate::ids::{JourneyId, JourneyKey, ReceiverId, RuleId, StepId, VariantId};
+use crate::incident::{Acknowledgement, Incident};
 use crate::journey::{Journey, Severity};
 use crate::report::{FailureFacts, words};
 
@@ -18,7 +18,10 @@ words!(
     Kind {
         Firing = "firing",
         Updated = "updated",
+        Reminder = "reminder",
+        Flapping = "flapping",
         Resolved = "resolved",
+        Digest = "digest",
         Test = "test",
     }
 );
@@ -28,6 +31,13 @@ words!(
     Because {
         First = "first",
         StepJoined = "step_joined",
+        JourneyJoined = "journey_joined",
+        Acknowledged = "acknowledged",
+        Escalated = "escalated",
+        StillFiring = "still_firing",
+        FlappingStarted = "flapping_started",
+        FlappingEnded = "flapping_ended",
+        BudgetSpent = "budget_spent",
         Recovered = "recovered",
         WasDown = "was_down",
         Removed = "removed",
@@ -78,6 +88,46 @@ impl About {
     }
 }
 
+words!(
+    /// How an alert of a message stands.
+    Standing {
+        Firing = "firing",
+        Pending = "pending",
+        Inhibited = "inhibited",
+        Resolved = "resolved",
+    }
+);
+
+/// One alert of a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertFact {
+    pub rule: RuleId,
+    pub severity: Severity,
+    pub journey: About,
+    pub standing: Standing,
+    pub started_at: Timestamp,
+    pub resolved_at: Option<Timestamp>,
+    /// What is wrong, in a line.
+    pub detail: String,
+    pub failed_runs: u32,
+}
+
+/// What an outage means for an objective of the journey that opened the incident.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SloCost {
+    /// `availability` or `latency`.
+    pub slo: String,
+    /// Percent.
+    pub objective: f64,
+    pub window: Duration,
+    /// Share of the window's budget that this outage has spent.
+    pub cost: f64,
+    /// Share that is left; negative when overspent.
+    pub remaining: f64,
+}
+
+impl Eq for SloCost {}
+
 /// One message to one receiver, or to several in the same words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
@@ -102,6 +152,25 @@ pub struct Message {
     pub fails_for: Vec<VariantId>,
     /// The first real error; for an update the one that joined.
     pub failure: Option<FailureFacts>,
+    /// What is wrong, where no single run explains it.
+    #[serde(default)]
+    pub detail: String,
+    /// Every alert of the incident, the first one first; empty for a message about no alert.
+    #[serde(default)]
+    pub alerts: Vec<AlertFact>,
+    #[serde(default)]
+    pub slos: Vec<SloCost>,
+    #[serde(default)]
+    pub acknowledged: Option<Acknowledgement>,
+    /// Which reminder it is.
+    #[serde(default)]
+    pub repeat: u32,
+    /// Headlines of a digest.
+    #[serde(default)]
+    pub lines: Vec<String>,
+    /// The receiver that could not be told.
+    #[serde(default)]
+    pub instead_of: Option<ReceiverId>,
     /// The configuration's file as a shell takes it, where it is not one that is found by itself.
     #[serde(default)]
     pub config: Option<String>,
@@ -125,9 +194,26 @@ impl Message {
             steps: incident.steps.clone(),
             works_for: Vec::new(),
             fails_for: Vec::new(),
-            failure: Some(incident.failure.clone()),
+            failure: incident.failure.clone(),
+            detail: incident.member(&incident.alert).map(|m| m.detail.clone()).unwrap_or_default(),
+            alerts: Vec::new(),
+            slos: Vec::new(),
+            acknowledged: incident.acknowledged.clone(),
+            repeat: 0,
+            lines: Vec::new(),
+            instead_of: None,
             config: None,
         }
+    }
+
+    /// Several messages in one.
+    pub fn digest(location: &str, lines: Vec<String>, now: Timestamp) -> Option<Self> {
+        let mut message = Self::test(location, now)?;
+        message.kind = Kind::Digest;
+        message.because = Because::BudgetSpent;
+        "Several alerts".clone_into(&mut message.journey.title);
+        message.lines = lines;
+        Some(message)
     }
 
     /// A harmless one, to try a receiver.
@@ -151,8 +237,37 @@ impl Message {
             works_for: Vec::new(),
             fails_for: Vec::new(),
             failure: None,
+            detail: String::new(),
+            alerts: Vec::new(),
+            slos: Vec::new(),
+            acknowledged: None,
+            repeat: 0,
+            lines: Vec::new(),
+            instead_of: None,
             config: None,
         })
+    }
+
+    /// A full one, to try templates on: an outage of two journeys.
+    pub fn sample() -> Option<Self> {
+        let at = Timestamp::from_secs(1_790_000_000);
+        let mut message = Self::test("local", at)?;
+        message.kind = Kind::Firing;
+        message.because = Because::First;
+        message.incident = 1;
+        "step pay failed: http_5xx 503".clone_into(&mut message.detail);
+        let fact = |message: &Self| AlertFact {
+            rule: message.rule.clone(),
+            severity: Severity::Critical,
+            journey: message.journey.clone(),
+            standing: Standing::Firing,
+            started_at: at,
+            resolved_at: None,
+            detail: message.detail.clone(),
+            failed_runs: 2,
+        };
+        message.alerts = vec![fact(&message), fact(&message)];
+        Some(message)
     }
 
     /// How long the outage lasted, or lasts.
@@ -168,26 +283,54 @@ impl Message {
         Some(format!("journeyd run {}{variant} --until {step}{config}", self.journey.id))
     }
 
+    /// What is wrong, in a line.
+    pub fn trouble(&self) -> String {
+        match &self.failure {
+            Some(facts) if self.rule.as_str() == "down" => failed_at(facts),
+            _ => self.detail.clone(),
+        }
+    }
+
+    /// The journey, the rule where it is not the usual one, and how many others.
+    fn subject(&self) -> String {
+        let journey = self.journey.key();
+        let rule = if self.rule.as_str() == "down" { String::new() } else { format!(" ({})", self.rule) };
+        let more = match self.alerts.len() {
+            0 | 1 => String::new(),
+            n => format!(" and {} more", n - 1),
+        };
+        format!("{journey}{rule}{more}")
+    }
+
     /// The whole message in one line: for a chat's notification and for the log.
     pub fn headline(&self) -> String {
-        let journey = self.journey.key();
+        let subject = self.subject();
         let took = lasting(self.duration());
+        let trouble = || Some(self.trouble()).filter(|t| !t.is_empty()).map(|t| format!(": {t}")).unwrap_or_default();
         match (self.kind, self.because) {
             (Kind::Test, _) => format!("TEST from journeyd at {}: this receiver works.", self.journey.location),
+            (Kind::Digest, _) => format!("DIGEST: {} more messages than this channel takes in an hour", self.lines.len()),
             (Kind::Resolved, Because::WasDown) => {
-                format!("RESOLVED {journey}: was down for {took} and passes again")
+                format!("RESOLVED {subject}: was down for {took} and passes again")
             }
             (Kind::Resolved, Because::Removed) => {
-                format!("RESOLVED {journey}: no longer watched (removed or disabled) after {took}")
+                format!("RESOLVED {subject}: no longer watched (removed or disabled) after {took}")
             }
-            (Kind::Resolved, _) => format!("RESOLVED {journey}: passes again after {took}"),
-            (kind, _) => {
-                let word = if kind == Kind::Updated { "STILL FIRING" } else { "FIRING" };
-                match &self.failure {
-                    Some(facts) => format!("{word} {journey}: {}", failed_at(facts)),
-                    None => format!("{word} {journey}"),
-                }
+            (Kind::Resolved, Because::FlappingEnded) => format!("RESOLVED {subject}: stable again after {took}"),
+            (Kind::Resolved, _) if self.rule.as_str() == "down" => {
+                format!("RESOLVED {subject}: passes again after {took}")
             }
+            (Kind::Resolved, _) => format!("RESOLVED {subject}: over after {took}"),
+            (Kind::Updated, Because::Acknowledged) => {
+                let by = self.acknowledged.as_ref().map_or("somebody", |ack| &ack.author);
+                format!("ACKNOWLEDGED {subject} by {by}{}", trouble())
+            }
+            (Kind::Updated, Because::FlappingEnded) => format!("STILL FIRING {subject}: no longer flapping, down"),
+            (Kind::Firing, Because::Escalated) => format!("ESCALATED {subject}{} for {took}", trouble()),
+            (Kind::Reminder, _) => format!("STILL FIRING {subject}{} for {took}", trouble()),
+            (Kind::Flapping, _) => format!("FLAPPING {subject}{}; quiet until it is stable", trouble()),
+            (Kind::Updated, _) => format!("STILL FIRING {subject}{}", trouble()),
+            (Kind::Firing, _) => format!("FIRING {subject}{}", trouble()),
         }
     }
 }
@@ -214,7 +357,11 @@ pub fn lasting(duration: Duration) -> String {
 
 impl From<Why> for Because {
     fn from(why: Why) -> Self {
-        if why == Why::Removed { Self::Removed } else { Self::Recovered }
+        match why {
+            Why::Removed => Self::Removed,
+            Why::FlappingEnded => Self::FlappingEnded,
+            _ => Self::Recovered,
+        }
     }
 }
 
@@ -260,8 +407,57 @@ pub mod tests {
             works_for: vec![VariantId::new("guest").unwrap()],
             fails_for: vec![],
             failure: Some(failure),
+            detail: "step pay failed: http_5xx 503".into(),
+            alerts: vec![],
+            slos: vec![],
+            acknowledged: None,
+            repeat: 0,
+            lines: vec![],
+            instead_of: None,
             config: None,
         }
+    }
+
+    /// An outage of three journeys, with all that a message can say.
+    pub fn large(kind: Kind, because: Because) -> Message {
+        let mut message = message(kind, because);
+        let fact = |id: &str, severity, standing, detail: &str| AlertFact {
+            rule: RuleId::down(),
+            severity,
+            journey: About {
+                variant: None,
+                id: JourneyId::new(id).unwrap(),
+                title: format!("Title of {id}"),
+                ..message.journey.clone()
+            },
+            standing,
+            started_at: message.started_at,
+            resolved_at: message.resolved_at,
+            detail: detail.into(),
+            failed_runs: 2,
+        };
+        let standing = if kind == Kind::Resolved { Standing::Resolved } else { Standing::Firing };
+        let mut first = fact("checkout", Severity::Critical, standing, "step pay failed: http_5xx 503");
+        first.journey = message.journey.clone();
+        message.alerts = vec![
+            first,
+            fact("login", Severity::Critical, standing, "step sign-in failed: http_5xx 502"),
+            fact("search", Severity::Warning, Standing::Pending, "step find failed: *read_timeout* <x>"),
+        ];
+        message.slos = vec![SloCost {
+            slo: "availability".into(),
+            objective: 99.5,
+            window: Duration::from_secs(30 * 86_400),
+            cost: 0.12,
+            remaining: 0.4,
+        }];
+        message.acknowledged = Some(Acknowledgement {
+            author: "ann".into(),
+            note: "rolling back <shop>".into(),
+            at: Timestamp::from_secs(1_790_000_100),
+        });
+        message.repeat = u32::from(kind == Kind::Reminder);
+        message
     }
 
     #[test]

@@ -61,7 +61,11 @@ pub enum Verdict {
     },
 }
 
-/// DESIGN §5: 2xx delivers; 408, 425, 429 and 5xx are tried again; every other answer parks at once.
+/// PagerDuty asks for "a backoff of a few minutes" after a 429.
+const PAGERDUTY_PAUSE: Duration = Duration::from_secs(120);
+
+/// DESIGN §5: 2xx delivers; 408, 425, 429 and 5xx are tried again; every other answer parks at once. Mail speaks
+/// SMTP: 2yz delivers, 4yz is tried again, 5yz parks (RFC 5321 §4.2.1).
 pub fn verdict(dialect: Dialect, end: &End, now: Timestamp) -> Verdict {
     let (status, retry_after, body) = match end {
         End::Answer { status, retry_after, body } => (*status, retry_after.as_deref(), body.as_str()),
@@ -69,18 +73,28 @@ pub fn verdict(dialect: Dialect, end: &End, now: Timestamp) -> Verdict {
             return Verdict::Retry { at_least: None, trouble: *trouble };
         }
     };
-    let at_least = retry_after.and_then(|text| parse_retry_after(text, now));
+    if dialect == Dialect::Email {
+        return of_smtp(status);
+    }
+    let at_least = retry_after.and_then(|text| parse_retry_after(text, now)).max(in_body(body));
     match status {
-        // Slack's API and those that speak like it say no with a 200.
-        200..=299 if dialect == Dialect::Slack && says_no(body) => {
-            if body.contains("rate") {
+        // Slack's API, Telegram and those that speak like them say no with a 200.
+        200..=299 if matches!(dialect, Dialect::Slack | Dialect::Mattermost | Dialect::Telegram) && says_no(body) => {
+            if body.contains("rate") || body.contains("Too Many Requests") {
                 Verdict::Retry { at_least, trouble: Trouble::RateLimited }
             } else {
                 Verdict::Park { trouble: Trouble::ClientError }
             }
         }
+        // Teams tells of its own throttling in the text of a 200.
+        200..=299 if dialect == Dialect::Teams && body.contains("HTTP error 429") => {
+            Verdict::Retry { at_least, trouble: Trouble::RateLimited }
+        }
         200..=299 => Verdict::Delivered,
-        429 => Verdict::Retry { at_least, trouble: Trouble::RateLimited },
+        429 => {
+            let least = if dialect == Dialect::PagerDuty { at_least.max(Some(PAGERDUTY_PAUSE)) } else { at_least };
+            Verdict::Retry { at_least: least, trouble: Trouble::RateLimited }
+        }
         408 => Verdict::Retry { at_least, trouble: Trouble::Timeout },
         425 => Verdict::Retry { at_least, trouble: Trouble::ClientError },
         401 | 403 => Verdict::Park { trouble: Trouble::Auth },
@@ -91,8 +105,27 @@ pub fn verdict(dialect: Dialect, end: &End, now: Timestamp) -> Verdict {
     }
 }
 
+fn of_smtp(code: u16) -> Verdict {
+    match code {
+        200..=299 => Verdict::Delivered,
+        400..=499 => Verdict::Retry { at_least: None, trouble: Trouble::ServerError },
+        // Authentication required, of the wrong kind, or failed (RFC 4954 §6).
+        530 | 534 | 535 | 538 => Verdict::Park { trouble: Trouble::Auth },
+        500..=599 => Verdict::Park { trouble: Trouble::ClientError },
+        _ => Verdict::Park { trouble: Trouble::Other },
+    }
+}
+
 fn says_no(body: &str) -> bool {
     serde_json::from_str::<serde_json::Value>(body).is_ok_and(|answer| answer["ok"] == serde_json::Value::Bool(false))
+}
+
+/// The pause that a service asks for in its answer's body: Discord and Slack as `retry_after`, Telegram as
+/// `parameters.retry_after`; seconds, also broken ones.
+fn in_body(body: &str) -> Option<Duration> {
+    let answer: serde_json::Value = serde_json::from_str(body).ok()?;
+    let secs = answer["retry_after"].as_f64().or_else(|| answer["parameters"]["retry_after"].as_f64())?;
+    Some(Duration::try_from_secs_f64(secs).ok()?.min(LONGEST_RETRY_AFTER))
 }
 
 /// Both forms of RFC 9110 §10.2.3: seconds, or a date.
@@ -120,7 +153,9 @@ pub fn wait(id: &str, failures: u32, at_least: Option<Duration>) -> Duration {
 pub fn lifetime(kind: Kind) -> Duration {
     match kind {
         Kind::Resolved => Duration::from_secs(24 * 3600),
-        Kind::Firing | Kind::Updated | Kind::Test => Duration::from_secs(3600),
+        Kind::Firing | Kind::Updated | Kind::Reminder | Kind::Flapping | Kind::Digest | Kind::Test => {
+            Duration::from_secs(3600)
+        }
     }
 }
 
@@ -135,11 +170,20 @@ mod tests {
     #[test]
     fn every_status_has_one_meaning() {
         let now = Timestamp::from_secs(0);
-        for dialect in [Dialect::Slack, Dialect::Webhook] {
+        for (_, dialect) in Dialect::NAMES {
             for status in 100..=999 {
                 let got = verdict(dialect, &answer(status, None, "ok"), now);
                 let want = match status {
                     200..=299 => Verdict::Delivered,
+                    400..=499 if dialect == Dialect::Email => {
+                        Verdict::Retry { at_least: None, trouble: Trouble::ServerError }
+                    }
+                    530 | 534 | 535 | 538 if dialect == Dialect::Email => Verdict::Park { trouble: Trouble::Auth },
+                    500..=599 if dialect == Dialect::Email => Verdict::Park { trouble: Trouble::ClientError },
+                    _ if dialect == Dialect::Email => Verdict::Park { trouble: Trouble::Other },
+                    429 if dialect == Dialect::PagerDuty => {
+                        Verdict::Retry { at_least: Some(Duration::from_secs(120)), trouble: Trouble::RateLimited }
+                    }
                     408 => Verdict::Retry { at_least: None, trouble: Trouble::Timeout },
                     425 => Verdict::Retry { at_least: None, trouble: Trouble::ClientError },
                     429 => Verdict::Retry { at_least: None, trouble: Trouble::RateLimited },
@@ -168,6 +212,23 @@ mod tests {
         let limited = answer(429, Some("30"), r#"{"retry_after":1,"ok":false,"error":"rate_limited"}"#);
         let at_least = Some(Duration::from_secs(30));
         assert_eq!(verdict(Dialect::Slack, &limited, now), Verdict::Retry { at_least, trouble: Trouble::RateLimited });
+    }
+
+    #[test]
+    fn a_pause_is_also_asked_for_in_a_body() {
+        let now = Timestamp::from_secs(0);
+        for (dialect, status, body, secs) in [
+            (Dialect::Discord, 429, r#"{"message":"You are being rate limited.","retry_after":64.5,"global":false}"#, 64.5),
+            (Dialect::Telegram, 429, r#"{"ok":false,"error_code":429,"parameters":{"retry_after":35}}"#, 35.0),
+            (Dialect::Slack, 200, r#"{"ok":false,"error":"rate_limited","retry_after":1}"#, 1.0),
+            (Dialect::Discord, 429, r#"{"retry_after":1e30}"#, 0.0),
+        ] {
+            let at_least = (secs > 0.0).then(|| Duration::from_secs_f64(secs));
+            let got = verdict(dialect, &answer(status, None, body), now);
+            assert_eq!(got, Verdict::Retry { at_least, trouble: Trouble::RateLimited }, "{body}");
+        }
+        let legacy = answer(200, None, "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 429");
+        assert_eq!(verdict(Dialect::Teams, &legacy, now), Verdict::Retry { at_least: None, trouble: Trouble::RateLimited });
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub struct Route {
     /// Goes on with the routes below.
     pub and_on: bool,
     pub pace: Pace,
+    /// Who is told as well when nobody has acknowledged for so long.
+    pub escalate: Vec<(Duration, Vec<ReceiverId>)>,
 }
 
 /// A key and the values that fit it.
@@ -53,8 +55,8 @@ pub struct Subject<'a> {
 }
 
 impl Subject<'_> {
-    /// A missing value is the empty text, so that `owner = ""` means "without an owner".
-    fn value(&self, key: &str) -> &str {
+    /// The value of a key or label. A missing value is the empty text, so that `owner = ""` means "without an owner".
+    pub fn value(&self, key: &str) -> &str {
         match key {
             "alert" => self.alert,
             "severity" => self.severity,
@@ -101,6 +103,21 @@ pub fn receivers_of(
     out
 }
 
+/// The steps of the routes that take an alert, by their time.
+pub fn escalations_of(routes: &[Route], subject: Subject<'_>) -> Vec<(Duration, ReceiverId, Pace)> {
+    let mut out = Vec::new();
+    for route in routes.iter().filter(|route| route.fits(subject)) {
+        for (after, to) in &route.escalate {
+            out.extend(to.iter().map(|receiver| (*after, receiver.clone(), route.pace)));
+        }
+        if !route.and_on {
+            break;
+        }
+    }
+    out.sort_by_key(|(after, _, _)| *after);
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,7 +135,7 @@ mod tests {
                 values: values.iter().map(|v| (*v).to_owned()).collect(),
             })
             .collect();
-        Route { matches, to: to.iter().map(|r| id(r)).collect(), and_on, pace: Pace::default() }
+        Route { matches, to: to.iter().map(|r| id(r)).collect(), and_on, pace: Pace::default(), escalate: Vec::new() }
     }
 
     #[test]

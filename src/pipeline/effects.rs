@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::alert::State;
-use crate::clock::Stopwatch;
+use crate::alert::{State, Why};
+use crate::clock::{Stopwatch, now};
 use crate::journey::Severity;
 use crate::notify::retry::{Trouble, Verdict as Delivery};
 use crate::pipeline::judge::Verdict;
 use crate::pipeline::{Input, Pipeline, RECENT, SHOW_EVERY};
+use crate::web::picture::{AlertPicture, Picture};
 use crate::report::{Fault, Outcome, RunReport, StepOutcome};
 
 impl Verdict {
@@ -36,7 +37,9 @@ impl Pipeline {
             let (alert, why) = (&transition.key.rule, transition.why);
             let (from, to) = (transition.from, transition.to);
             let journey = &transition.key.journey;
-            if matches!((from, to), (State::Pending | State::Inactive, State::Firing)) {
+            if matches!(why, Why::FlappingStarted | Why::FlappingEnded) {
+                tracing::warn!(%journey, %alert, state = %to, %why, "the alert changed.");
+            } else if matches!((from, to), (State::Pending | State::Inactive, State::Firing)) {
                 tracing::warn!(%journey, %alert, %from, %to, %why, "the alert changed.");
             } else {
                 tracing::info!(%journey, %alert, %from, %to, %why, "the alert changed.");
@@ -95,7 +98,16 @@ impl Pipeline {
             }
         }
         self.metrics.incidents_open(open);
-        self.shown.send_replace(Arc::new(self.judge.open_incidents().chain(&self.recent).cloned().collect()));
+        self.metrics.silences_active(self.judge.active_silences(now()));
+        let alerts = self.judge.active_alerts().map(|(key, rule, alert)| {
+            let incident = self.judge.incident_of(&key);
+            AlertPicture::of(&key, rule, alert, incident)
+        });
+        self.shown.send_replace(Arc::new(Picture {
+            incidents: self.judge.open_incidents().chain(&self.recent).cloned().collect(),
+            alerts: alerts.collect(),
+            silences: self.judge.silences().cloned().collect(),
+        }));
     }
 
     pub(super) fn show_input(&mut self, input: &Input) {
@@ -113,7 +125,7 @@ impl Pipeline {
                 self.metrics.missed(key, *reason, *count);
                 tracing::warn!(journey = %key, %scheduled_at, %reason, count, "runs were missed.");
             }
-            Input::Configure(_) => {}
+            Input::Configure(_) | Input::Act { .. } => {}
         }
     }
 }

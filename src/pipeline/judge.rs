@@ -1,29 +1,34 @@
 //! What follows from each thing that happens. Pure: all judging state is here, `now` is an argument, and the
 //! outcome is a [`Verdict`]: rows to commit, and what to do once they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::alert::{Alert, AlertKey, Engine, Judged, State, Transition, Why};
+use crate::alert::{Alert, AlertKey, Engine, Observation, Subject as Watched, Transition, Why};
 use crate::clock::Timestamp;
-use crate::ids::{JourneyKey, ReceiverId, RuleId};
-use crate::incident::{Happening, Incident};
-use crate::journey::model::Slo;
+use crate::ids::{JourneyId, OWN_JOURNEY, JourneyKey, ReceiverId, RuleId, VariantId};
+use crate::incident::{Act, Happening, Incident};
+use crate::journey::rule::Rule;
 use crate::journey::{Journey, Severity};
-use crate::metrics::SloSeries;
+use crate::metrics::{AlertShown, SloSeries};
+use crate::mute::{Maintenance, Silence};
 use crate::notify::NotifySettings;
 use crate::notify::backlog::{Backlog, Ended, Row, Sending};
-use crate::notify::message::{About, Because, Kind, Message};
 use crate::notify::retry::{End, Trouble, Verdict as Delivery};
-use crate::notify::route::{Subject, receivers_of};
-use crate::report::{FailureFacts, LastResult, Outcome, RunReport, StepOutcome};
-use crate::slo::{Counts, Window, budget_remaining, minute_of};
+use crate::report::{Fault, LastResult, Outcome, RunReport, StepOutcome};
+use crate::slo::{Counts, minute_of};
 use crate::store::{Restored, RunRow, Write};
+use crate::timetable::Timetable;
 
-/// Names of the objectives: the `slo` label.
-const AVAILABILITY: &str = "availability";
-const LATENCY: &str = "latency";
+/// A receiver that has not taken anything for this long is failing.
+const RECEIVER_PATIENCE: Duration = Duration::from_secs(300);
+/// After so long without anything to tell it, one that refused something is given another chance.
+const RECEIVER_FORGIVEN: Duration = Duration::from_secs(3600);
+/// After the last fault of its own, this long without one, journeyd is well again.
+const WELL_AFTER: Duration = Duration::from_secs(60);
+/// Rules that look at the clock are looked at this often.
+const TICK: Duration = Duration::from_secs(1);
 
 /// What judging knows of the configuration.
 #[derive(Clone)]
@@ -31,6 +36,7 @@ pub struct JudgeSettings {
     pub location: String,
     pub journeys: Vec<Arc<Journey>>,
     pub notify: NotifySettings,
+    pub maintenance: Vec<Maintenance>,
     /// For commands in messages.
     pub config: Option<String>,
 }
@@ -65,25 +71,44 @@ impl Verdict {
 
 /// A journey's or variant's standing.
 #[derive(Default)]
-struct Standing {
-    last: LastResult,
+pub(super) struct Standing {
+    pub last: LastResult,
     /// Of the last passed run; written when an outage begins.
-    last_good: Option<Arc<RunReport>>,
-    objective: Option<(Slo, Window)>,
+    pub last_good: Option<Arc<RunReport>>,
 }
 
 pub struct Judge {
-    settings: JudgeSettings,
-    journeys: BTreeMap<JourneyKey, Arc<Journey>>,
-    standings: BTreeMap<JourneyKey, Standing>,
-    engine: Engine,
+    pub(super) settings: JudgeSettings,
+    pub(super) journeys: BTreeMap<JourneyKey, Arc<Journey>>,
+    pub(super) standings: BTreeMap<JourneyKey, Standing>,
+    pub(super) engine: Engine,
     /// Open ones.
-    incidents: BTreeMap<AlertKey, Incident>,
+    pub(super) incidents: BTreeMap<u64, Incident>,
+    /// In which of them an alert is.
+    pub(super) incident_of: BTreeMap<AlertKey, u64>,
     /// Resolved ones of which somebody is still to be told.
-    closing: BTreeMap<u64, Incident>,
-    last_incident: u64,
-    backlog: Backlog,
-    rule: RuleId,
+    pub(super) closing: BTreeMap<u64, Incident>,
+    pub(super) last_incident: u64,
+    /// Incidents that are to be written.
+    pub(super) dirty: BTreeSet<u64>,
+    pub(super) backlog: Backlog,
+    pub(super) silences: BTreeMap<String, Silence>,
+    /// Since when a receiver has taken nothing.
+    failing_since: BTreeMap<ReceiverId, Timestamp>,
+    /// When a receiver last refused something.
+    refused_at: BTreeMap<ReceiverId, Timestamp>,
+    /// Faults of journeyd's own: how many in short order, and the last.
+    faults: u32,
+    last_fault: Option<Timestamp>,
+    last_tick: Option<Timestamp>,
+}
+
+fn own_key(variant: Option<&ReceiverId>) -> Option<JourneyKey> {
+    let variant = match variant {
+        Some(receiver) => Some(VariantId::new(receiver.as_str())?),
+        None => None,
+    };
+    Some(JourneyKey { journey: JourneyId::new(OWN_JOURNEY)?, variant })
 }
 
 impl Judge {
@@ -94,25 +119,56 @@ impl Judge {
             journeys: BTreeMap::new(),
             standings: BTreeMap::new(),
             engine: Engine::default(),
-            incidents: restored.incidents.into_iter().map(|i| (i.alert.clone(), i)).collect(),
+            incidents: BTreeMap::new(),
+            incident_of: BTreeMap::new(),
             closing: BTreeMap::new(),
             last_incident: restored.last_incident,
+            dirty: BTreeSet::new(),
             backlog: Backlog::new(restored.store_id),
-            rule: RuleId::down(),
+            silences: restored.silences.into_iter().map(|silence| (silence.id.clone(), silence)).collect(),
+            failing_since: BTreeMap::new(),
+            refused_at: BTreeMap::new(),
+            faults: 0,
+            last_fault: None,
+            last_tick: None,
         };
-        for incident in judge.incidents.values_mut() {
+        for mut incident in restored.incidents {
+            incident.complete();
+            for member in &mut incident.members {
+                let failures = restored.alerts.get(&member.alert).map_or(0, |alert| alert.failures);
+                member.failed_runs = member.failed_runs.max(failures);
+                judge.incident_of.insert(member.alert.clone(), incident.id);
+            }
             let failures = restored.alerts.get(&incident.alert).map_or(0, |alert| alert.failures);
             incident.failed_runs = incident.failed_runs.max(failures);
+            judge.incidents.insert(incident.id, incident);
         }
         judge.backlog.restore(restored.outbox, now);
-        let mut windows: BTreeMap<JourneyKey, Window> = BTreeMap::new();
-        for (key, minute, counts) in restored.counts {
-            windows.entry(key).or_default().add(minute, counts);
+        judge.backlog.restore_spent(restored.sent);
+        let mut remembered = BTreeMap::new();
+        for (key, kept) in restored.journeys {
+            judge.standings.entry(key.clone()).or_default().last = kept.last;
+            let mut track = kept.track;
+            track.last_good = track.last_good.or(kept.last.last_success);
+            remembered.insert(key, track);
         }
-        for (key, (_, last)) in restored.journeys {
-            judge.standings.entry(key).or_default().last = last;
+        let verdict = judge.configure_with(settings, restored.alerts, remembered, now);
+        for (key, minute, counts) in restored.hours {
+            if let Some((_, window)) = judge.engine.objective(&key) {
+                window.add_hour(minute, counts);
+            }
         }
-        let verdict = judge.configure_with(settings, restored.alerts, windows, now);
+        for (key, minute, counts) in restored.minutes {
+            if let Some((_, window)) = judge.engine.objective(&key) {
+                window.add_minute(minute, counts);
+            }
+        }
+        for (key, sample) in restored.samples {
+            judge.engine.restore_sample(&key, sample);
+        }
+        let mut verdict = verdict;
+        verdict.slos.clear();
+        judge.refresh_objectives(now, &mut verdict);
         (judge, verdict)
     }
 
@@ -125,35 +181,38 @@ impl Judge {
         &mut self,
         settings: JudgeSettings,
         restored: BTreeMap<AlertKey, Alert>,
-        mut windows: BTreeMap<JourneyKey, Window>,
+        remembered: BTreeMap<JourneyKey, crate::alert::Remembered>,
         now: Timestamp,
     ) -> Verdict {
         let mut verdict = Verdict::default();
-        let mut rules = Vec::new();
+        let mut subjects = own_subjects(&settings.notify);
         let mut journeys = BTreeMap::new();
         let mut standings = BTreeMap::new();
         for journey in &settings.journeys {
             for plan in &journey.plans {
                 let key = plan.key.clone();
                 if journey.enabled {
-                    rules.push((AlertKey { journey: key.clone(), rule: self.rule.clone() }, journey.alert));
+                    subjects.push(Watched {
+                        key: key.clone(),
+                        rules: journey.rules.clone(),
+                        slo: journey.slo,
+                        schedule: journey.schedule.clone(),
+                        timeout: journey.timeout,
+                    });
                 }
-                let mut standing: Standing = self.standings.remove(&key).unwrap_or_default();
-                let counted = standing.objective.take().map(|(_, window)| window);
-                let slo = journey.slo.filter(|slo| slo.objective.is_some());
-                standing.objective = slo.map(|slo| (slo, counted.or_else(|| windows.remove(&key)).unwrap_or_default()));
+                let standing = self.standings.remove(&key).unwrap_or_default();
                 standings.insert(key.clone(), standing);
                 journeys.insert(key, Arc::clone(journey));
             }
         }
         // Receivers first, so that what is told now goes to those in force; the journeys of before are still known.
         self.settings.notify = settings.notify.clone();
-        let dialects = settings.notify.receivers.iter().map(|(id, r)| (id.clone(), r.dialect)).collect();
-        verdict.parked = self.backlog.configure(dialects, now);
-        for (transition, _) in self.engine.configure(rules, restored, now) {
-            if let Some(incident) = self.incidents.remove(&transition.key) {
-                self.close(incident, transition.why, now, &mut verdict);
-            }
+        self.backlog.set_location(&settings.location);
+        let posts = settings.notify.receivers.iter().map(|(id, r)| (id.clone(), r.post())).collect();
+        verdict.parked = self.backlog.configure(posts, now);
+        self.failing_since.retain(|id, _| settings.notify.receivers.contains_key(id));
+        for (transition, alert) in self.engine.configure(subjects, restored, remembered, now) {
+            self.take(&transition, &alert, None, now, &mut verdict);
             verdict.writes.push(Write::Alert { key: transition.key.clone(), alert: None });
             verdict.transitions.push(transition);
         }
@@ -175,25 +234,45 @@ impl Judge {
     pub fn report(&mut self, report: &Arc<RunReport>, now: Timestamp, verdict: &mut Verdict) {
         let key = &report.key;
         let Some(standing) = self.standings.get_mut(key) else { return };
-        let before = standing.last;
-        standing.last = before.after(report);
-        let mut counts = None;
-        if let (Some((_, window)), Some(counted)) = (&mut standing.objective, Counts::of(report)) {
-            let minute = minute_of(report.ended_at());
-            window.add(minute, counted);
-            counts = Some((minute, counted));
+        let in_maintenance = report.maintenance.is_some();
+        if !in_maintenance {
+            standing.last = standing.last.after(report);
+        }
+        let last = standing.last;
+        let counted = Counts::of(report).filter(|_| !in_maintenance && self.engine.objective(key).is_some());
+        let counts = counted.map(|counts| (minute_of(report.ended_at()), counts));
+        if let Some((minute, counts)) = counts {
+            self.engine.count(key, minute, counts);
+        }
+        self.doubt(&report.outcome, now, verdict);
+        if in_maintenance {
+            self.engine.touch(key, report.ended_at());
+            verdict.writes.push(Write::Run(Box::new(row_of(report, last, None, self.engine.remembered(key)))));
+            self.take_rows(verdict);
+            return;
         }
         let facts = report.failure_facts();
-        verdict.writes.push(Write::Run(Box::new(row_of(report, standing.last, counts))));
+        let seen = Observation::of(report, facts.as_ref());
+        let transitions = self.engine.observe(key, &seen, now);
+        let row = row_of(report, last, counts, self.engine.remembered(key));
+        verdict.writes.push(Write::Run(Box::new(row)));
+        let begins = transitions.iter().any(|t| t.key.rule.as_str() == "down" && t.from == crate::alert::State::Inactive);
+        if begins
+            && let Some(good) = self.standings.get(key).and_then(|s| s.last_good.as_ref())
+            && let Ok(report) = serde_json::to_string(&**good)
+        {
+            verdict.writes.push(Write::LastGood { key: key.clone(), report });
+        }
+        for transition in transitions {
+            self.moved(transition, facts.as_ref(), now, verdict);
+        }
         match (&report.outcome, &facts) {
             (Outcome::Passed, _) => {
-                standing.last_good = Some(Arc::clone(report));
-                self.judge(key, Judged::Passed, before, now, verdict);
+                if let Some(standing) = self.standings.get_mut(key) {
+                    standing.last_good = Some(Arc::clone(report));
+                }
             }
-            (Outcome::Failed(_), Some(facts)) => {
-                self.judge(key, Judged::Failed(facts), before, now, verdict);
-            }
-            // Errored: ours, or nobody's.
+            (Outcome::Failed(_), Some(facts)) => self.failed_again(key, facts, now, verdict),
             _ => {}
         }
         if counts.is_some() {
@@ -202,149 +281,136 @@ impl Judge {
         self.take_rows(verdict);
     }
 
-    fn judge(
-        &mut self,
-        journey: &JourneyKey,
-        judged: Judged<'_>,
-        before: LastResult,
-        now: Timestamp,
-        verdict: &mut Verdict,
-    ) {
-        let key = AlertKey { journey: journey.clone(), rule: self.rule.clone() };
-        let transition = self.engine.observe(&key, judged, before.last_success, now).map(|(t, _)| t);
-        let Some(alert) = self.engine.get(&key).cloned() else { return };
-        if transition.is_some() || alert.state != State::Inactive {
-            let kept = (alert.state != State::Inactive).then(|| Box::new(alert.clone()));
-            verdict.writes.push(Write::Alert { key: key.clone(), alert: kept });
-        }
-        if transition.as_ref().is_some_and(|t| t.from == State::Inactive)
-            && let Some(good) = self.standings.get(journey).and_then(|s| s.last_good.as_ref())
-            && let Ok(report) = serde_json::to_string(&**good)
-        {
-            verdict.writes.push(Write::LastGood { key: journey.clone(), report });
-        }
-        match (&transition, judged) {
-            (Some(t), _) if t.why == Why::RecoverAfterReached => {
-                if let Some(incident) = self.incidents.remove(&key) {
-                    self.close(incident, t.why, now, verdict);
-                }
+    /// Whether the monitor itself is well.
+    fn doubt(&mut self, outcome: &Outcome, now: Timestamp, verdict: &mut Verdict) {
+        let Some(key) = own_key(None) else { return };
+        let rule = RuleId::of("impaired");
+        let key = AlertKey { journey: key, rule };
+        let transition = match outcome {
+            Outcome::Errored(Fault::Challenged | Fault::Shutdown) => None,
+            Outcome::Errored(fault) => {
+                let recent = self.last_fault.is_some_and(|at| now.since(at) < WELL_AFTER * 2);
+                self.faults = if recent { self.faults.saturating_add(1) } else { 1 };
+                self.last_fault = Some(now);
+                // A network that is gone and a loop that lags were looked into; others may be a single run's.
+                let sure = matches!(fault, Fault::Network | Fault::Lag) || self.faults >= 2;
+                sure.then(|| self.engine.feed(&key, true, advice(*fault), now)).flatten()
             }
-            (Some(t), Judged::Failed(facts)) if t.why == Why::FailAfterReached => {
-                self.open(&key, &alert, facts, now, verdict);
+            Outcome::Passed | Outcome::Failed(_) => {
+                let well = self.last_fault.is_none_or(|at| now.since(at) >= WELL_AFTER || at > now);
+                well.then(|| self.engine.feed(&key, false, "", now)).flatten()
             }
-            (moved, _) => self.go_on(&key, &alert, moved.as_ref(), judged, now, verdict),
-        }
-        verdict.transitions.extend(transition);
-    }
-
-    /// The alert fires.
-    fn open(&mut self, key: &AlertKey, alert: &Alert, latest: &FailureFacts, now: Timestamp, verdict: &mut Verdict) {
-        let severity = self.journeys.get(&key.journey).map_or(Severity::Critical, |j| j.severity);
-        let first = alert.first_failure.clone().unwrap_or_else(|| latest.clone());
-        self.last_incident += 1;
-        let mut incident = Incident::open(self.last_incident, key.clone(), severity, first, alert.last_good, now);
-        incident.failed_runs = alert.failures;
-        incident.join(latest, now);
-        let message = self.message(&incident, Kind::Firing, Because::First, now);
-        let subject = Subject { alert: key.rule.as_str(), severity: severity.as_str(), journey: &message.journey };
-        let notify = &self.settings.notify;
-        let to = receivers_of(&notify.routes, notify.receivers.keys().cloned(), subject);
-        let sequence = incident.next_message();
-        self.backlog.fire(&message, sequence, to, now);
-        verdict.writes.push(Write::Incident(Box::new(incident.clone())));
-        self.incidents.insert(key.clone(), incident);
-    }
-
-    /// Another run while an incident is open.
-    fn go_on(
-        &mut self,
-        key: &AlertKey,
-        alert: &Alert,
-        moved: Option<&Transition>,
-        judged: Judged<'_>,
-        now: Timestamp,
-        verdict: &mut Verdict,
-    ) {
-        let Some(incident) = self.incidents.get(key) else { return };
-        let mut incident = incident.clone();
-        let told_so_far = incident.timeline.len();
-        if let Some(transition) = moved {
-            incident.moved(transition.why, now);
-        }
-        if let Judged::Failed(facts) = judged {
-            incident.failed_runs = alert.failures;
-            if incident.join(facts, now) {
-                let mut message = self.message(&incident, Kind::Updated, Because::StepJoined, now);
-                message.failure = Some(facts.clone());
-                let sequence = incident.next_message();
-                self.backlog.update(&message, sequence, now);
-            }
-        }
-        // The number of failed runs alone is the alert's; writing all of it for each would be the store's main work.
-        verdict.incident_went_on = true;
-        if incident.timeline.len() > told_so_far {
-            verdict.writes.push(Write::Incident(Box::new(incident.clone())));
-        }
-        self.incidents.insert(key.clone(), incident);
-    }
-
-    /// The alert resolved, or its journey is gone.
-    fn close(&mut self, mut incident: Incident, why: Why, now: Timestamp, verdict: &mut Verdict) {
-        incident.resolve(why, now);
-        let message = self.message(&incident, Kind::Resolved, why.into(), now);
-        let sequence = incident.next_message();
-        self.backlog.resolve(&message, sequence, now);
-        verdict.writes.push(Write::Incident(Box::new(incident.clone())));
-        if self.backlog.concerns(incident.id) {
-            self.closing.insert(incident.id, incident.clone());
-        }
-        verdict.resolved.push(incident);
-    }
-
-    fn message(&self, incident: &Incident, kind: Kind, because: Because, now: Timestamp) -> Message {
-        let key = &incident.alert.journey;
-        let location = &self.settings.location;
-        let about = match self.journeys.get(key) {
-            Some(journey) => About::of(journey, key, location),
-            None => About::unknown(key, location),
         };
-        let mut message = Message::of(incident, kind, because, about, now);
-        message.config.clone_from(&self.settings.config);
-        for (other, standing) in &self.standings {
-            if other.journey == key.journey
-                && other != key
-                && let Some(variant) = &other.variant
-            {
-                match standing.last.up {
-                    Some(true) => message.works_for.push(variant.clone()),
-                    Some(false) => message.fails_for.push(variant.clone()),
-                    None => {}
-                }
-            }
+        if let Some(transition) = transition {
+            self.moved(transition, None, now, verdict);
         }
-        message
+    }
+
+    /// An alert changed.
+    pub(super) fn moved(
+        &mut self,
+        transition: Transition,
+        facts: Option<&crate::report::FailureFacts>,
+        now: Timestamp,
+        verdict: &mut Verdict,
+    ) {
+        if let Some(alert) = self.engine.get(&transition.key).cloned() {
+            self.take(&transition, &alert, facts, now, verdict);
+        }
+        verdict.transitions.push(transition);
+    }
+
+    /// Somebody asks for something. `Err` says why not.
+    pub fn act(&mut self, act: Act, now: Timestamp, verdict: &mut Verdict) -> Result<String, String> {
+        let done = match act {
+            Act::AddSilence(silence) => {
+                let id = silence.id.clone();
+                verdict.writes.push(Write::Silence(silence.clone()));
+                self.silences.insert(id.clone(), *silence);
+                self.look_at_mutes(now);
+                Ok(id)
+            }
+            Act::ExpireSilence(id) => match self.silences.get_mut(&id) {
+                None => Err(format!("there is no silence `{id}`")),
+                Some(silence) if silence.ends_at <= now => Err(format!("the silence `{id}` has ended already")),
+                Some(silence) => {
+                    silence.ends_at = now;
+                    verdict.writes.push(Write::Silence(Box::new(silence.clone())));
+                    self.look_at_mutes(now);
+                    Ok(id)
+                }
+            },
+            Act::Acknowledge { incident, acknowledgement } => self.acknowledge(incident, Some(acknowledgement), now),
+            Act::Unacknowledge { incident } => self.acknowledge(incident, None, now),
+        };
+        self.take_rows(verdict);
+        done
     }
 
     /// An attempt to deliver ended.
     pub fn attempt_ended(&mut self, receiver: &ReceiverId, id: &str, end: &End, now: Timestamp, verdict: &mut Verdict) {
         if let Some(ended) = self.backlog.ended(receiver, id, end, now) {
             let what = match ended.verdict {
-                Delivery::Delivered => Some(Happening::Told),
+                // Told again and again: only the first is news.
+                Delivery::Delivered if ended.first => Some(Happening::Told),
                 Delivery::Park { .. } => Some(Happening::Untold),
-                Delivery::Retry { .. } => None,
+                Delivery::Delivered | Delivery::Retry { .. } => None,
             };
             if let Some(what) = what {
                 self.note(&ended.row, what, now, verdict);
+            }
+            let failing = match &ended.verdict {
+                Delivery::Delivered => Some(false),
+                Delivery::Park { .. } => Some(true),
+                Delivery::Retry { .. } => {
+                    let since = *self.failing_since.entry(receiver.clone()).or_insert(now);
+                    (now.since(since) >= RECEIVER_PATIENCE).then_some(true)
+                }
+            };
+            if let Some(failing) = failing {
+                self.receiver_is(receiver, failing, &ended.row.last_error, now, verdict);
             }
             verdict.ended.push(ended);
         }
         self.take_rows(verdict);
     }
 
+    fn receiver_is(&mut self, receiver: &ReceiverId, failing: bool, error: &str, now: Timestamp, verdict: &mut Verdict) {
+        if failing {
+            self.refused_at.insert(receiver.clone(), now);
+        } else {
+            self.failing_since.remove(receiver);
+            self.refused_at.remove(receiver);
+        }
+        let Some(journey) = own_key(Some(receiver)) else { return };
+        let key = AlertKey { journey, rule: RuleId::of("receiver_failing") };
+        let detail = format!("{receiver} does not take messages: {error}");
+        if let Some(transition) = self.engine.feed(&key, failing, &detail, now) {
+            self.moved(transition, None, now, verdict);
+        }
+    }
+
+    /// A receiver that refused something and was not asked again is not known to be well, but nobody can wait for
+    /// ever: after an hour without anything to tell it, its alert ends.
+    fn forgive(&mut self, now: Timestamp, verdict: &mut Verdict) {
+        let failing = self.engine.alerts().filter(|(key, _, alert)| Self::is_own(&key.journey) && alert.is_active());
+        let receivers: Vec<ReceiverId> = failing
+            .filter_map(|(key, _, alert)| {
+                let receiver = ReceiverId::new(key.journey.variant_label())?;
+                let last = self.refused_at.get(&receiver).copied().unwrap_or(alert.since).min(now);
+                (now.since(last) >= RECEIVER_FORGIVEN).then_some(receiver)
+            })
+            .collect();
+        let waiting = if receivers.is_empty() { BTreeMap::new() } else { self.backlog.queue_lengths() };
+        for receiver in receivers.into_iter().filter(|id| waiting.get(id).is_none_or(|n| *n == 0)) {
+            self.receiver_is(&receiver, false, "", now, verdict);
+        }
+    }
+
     /// On the timeline of the incident.
     fn note(&mut self, row: &Row, what: Happening, now: Timestamp, verdict: &mut Verdict) {
         let detail = format!("{} ({})", row.receiver, row.message.kind);
-        if let Some(incident) = self.incidents.values_mut().find(|i| i.id == row.incident) {
+        if let Some(incident) = self.incidents.get_mut(&row.incident) {
             incident.note(now, what, detail);
             verdict.writes.push(Write::Incident(Box::new(incident.clone())));
         } else if let Some(incident) = self.closing.get_mut(&row.incident) {
@@ -357,10 +423,20 @@ impl Judge {
         }
     }
 
-    /// What is due by the clock alone: messages to send, messages too old.
+    /// What is due by the clock alone: rules that wait, people to be reminded, messages to send, messages too old.
     pub fn tick(&mut self, now: Timestamp, verdict: &mut Verdict) {
+        if self.last_tick.is_none_or(|last| now.since(last) >= TICK || last > now) {
+            self.last_tick = Some(now);
+            for transition in self.engine.tick(now) {
+                self.moved(transition, None, now, verdict);
+            }
+            self.look_at_mutes(now);
+            self.remind(now);
+            self.forgive(now, verdict);
+        }
         for row in self.backlog.expire(now) {
             self.note(&row, Happening::Untold, now, verdict);
+            self.receiver_is(&row.receiver.clone(), true, &row.last_error, now, verdict);
             verdict.expired.push(row);
         }
         verdict.sending.extend(self.backlog.due(now));
@@ -371,41 +447,52 @@ impl Judge {
         self.backlog.next_wakeup()
     }
 
-    fn take_rows(&mut self, verdict: &mut Verdict) {
+    pub(super) fn take_rows(&mut self, verdict: &mut Verdict) {
+        for id in std::mem::take(&mut self.dirty) {
+            // What was closed meanwhile is written already.
+            if let Some(incident) = self.incidents.get(&id) {
+                verdict.writes.push(Write::Incident(Box::new(incident.clone())));
+            }
+        }
+        let alerts = self.engine.take_changes().into_iter();
+        verdict.writes.extend(alerts.map(|(key, alert)| Write::Alert { key, alert: alert.map(Box::new) }));
         verdict.writes.extend(self.backlog.take_changes().into_iter().map(|row| Write::Outbox(Box::new(row))));
     }
 
-    /// Windows move on also without runs.
-    pub fn refresh_objectives(&mut self, now: Timestamp, verdict: &mut Verdict) {
-        let keys: Vec<JourneyKey> =
-            self.standings.iter().filter(|(_, s)| s.objective.is_some()).map(|(key, _)| key.clone()).collect();
-        for key in keys {
-            self.objectives_of(&key, now, verdict);
+    pub fn alerts(&self) -> Vec<AlertShown> {
+        let mut out = Vec::new();
+        let mut known = BTreeSet::new();
+        for (key, rule, alert) in self.engine.alerts() {
+            known.insert(key.journey.clone());
+            out.push(AlertShown { key, severity: rule.severity, state: alert.state, flapping: alert.flapping });
         }
+        // A disabled journey's alerts are there, and inactive: series end only when the journey leaves.
+        for (journey, settings) in self.journeys.iter().filter(|(key, _)| !known.contains(*key)) {
+            out.extend(settings.rules.iter().map(|rule| AlertShown {
+                key: AlertKey { journey: journey.clone(), rule: rule.id.clone() },
+                severity: rule.severity,
+                state: crate::alert::State::Inactive,
+                flapping: false,
+            }));
+        }
+        out
     }
 
-    fn objectives_of(&mut self, key: &JourneyKey, now: Timestamp, verdict: &mut Verdict) {
-        let Some((slo, window)) = self.standings.get_mut(key).and_then(|s| s.objective.as_mut()) else { return };
-        let Some(ratio) = slo.objective else { return };
-        let sum = window.sum(slo.window, now);
-        let series = |remaining| SloSeries { ratio, window: slo.window, remaining };
-        let remaining = budget_remaining(ratio, sum.failed, sum.runs);
-        verdict.slos.push(((key.clone(), AVAILABILITY), series(remaining)));
-        if slo.latency.is_some() {
-            // Of the runs that passed, those that were slow.
-            let remaining = budget_remaining(ratio, sum.slow, sum.runs - sum.failed);
-            verdict.slos.push(((key.clone(), LATENCY), series(remaining)));
-        }
+    /// Alerts that are not inactive, for people to look at.
+    pub fn active_alerts(&self) -> impl Iterator<Item = (AlertKey, &Rule, &Alert)> {
+        self.engine.alerts().filter(|(_, _, alert)| alert.state != crate::alert::State::Inactive || alert.flapping)
     }
 
-    pub fn alerts(&self) -> Vec<(AlertKey, Severity, State)> {
-        let alert = |(key, journey): (&JourneyKey, &Arc<Journey>)| {
-            // A disabled journey's alert is there, and inactive: series end only when the journey leaves.
-            let key = AlertKey { journey: key.clone(), rule: self.rule.clone() };
-            let state = self.engine.get(&key).map_or(State::Inactive, |alert| alert.state);
-            (key, journey.severity, state)
-        };
-        self.journeys.iter().map(alert).collect()
+    pub fn silences(&self) -> impl Iterator<Item = &Silence> {
+        self.silences.values()
+    }
+
+    pub fn active_silences(&self, now: Timestamp) -> u64 {
+        self.silences.values().filter(|silence| silence.is_active(now)).count() as u64
+    }
+
+    pub fn incident_of(&self, key: &AlertKey) -> Option<u64> {
+        self.incident_of.get(key).copied()
     }
 
     pub fn knows(&self, key: &JourneyKey) -> bool {
@@ -437,16 +524,62 @@ impl Judge {
         })
         .collect()
     }
+
+    pub fn is_own(key: &JourneyKey) -> bool {
+        key.journey.as_str() == OWN_JOURNEY
+    }
+}
+
+/// What a fault of journeyd's own means, and what to do.
+fn advice(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Network => {
+            "nothing answers from here, and no control probe does: this machine's network is gone; runs say nothing of the targets"
+        }
+        Fault::Lag => "this machine is too slow: timers come late; give it more CPU or run fewer journeys at once",
+        Fault::Fds => "no file descriptors are left: raise LimitNOFILE or lower limits.concurrent_runs",
+        Fault::Ports => "no local ports are left: lower limits.concurrent_runs",
+        Fault::Resolver => "no DNS resolver answers: see /etc/resolv.conf",
+        Fault::Clock => "the clock jumps: see the time service",
+        Fault::Panic => "a run panicked: a bug, please report it",
+        Fault::Shutdown | Fault::Challenged => "",
+    }
+}
+
+/// journeyd itself, and each of its receivers.
+fn own_subjects(notify: &NotifySettings) -> Vec<Watched> {
+    let subject = |key: Option<JourneyKey>, rule: &str| {
+        Some(Watched {
+            key: key?,
+            rules: vec![Rule::own(rule, Severity::Critical)?],
+            slo: None,
+            schedule: Timetable::Every(Duration::from_secs(60)),
+            timeout: Duration::ZERO,
+        })
+    };
+    let receivers = notify.receivers.keys().map(|id| subject(own_key(Some(id)), "receiver_failing"));
+    std::iter::once(subject(own_key(None), "impaired")).chain(receivers).flatten().collect()
+}
+
+/// Whether a transition means that an alert ended.
+pub fn has_ended(why: Why) -> bool {
+    matches!(why, Why::RecoverAfterReached | Why::ConditionEnded | Why::Removed)
 }
 
 /// A run as the store keeps it.
-pub fn row_of(report: &RunReport, last: LastResult, counts: Option<(i64, Counts)>) -> RunRow {
+pub fn row_of(
+    report: &RunReport,
+    last: LastResult,
+    counts: Option<(i64, Counts)>,
+    track: Option<crate::alert::Remembered>,
+) -> RunRow {
     let (outcome, reason) = match &report.outcome {
         Outcome::Passed => ("passed", ""),
         Outcome::Failed(reason) => ("failed", reason.as_str()),
         Outcome::Errored(fault) => ("errored", fault.as_str()),
     };
     let deciding = report.steps.iter().find(|s| !matches!(s.outcome, StepOutcome::Passed));
+    let seen = Observation::of(report, None);
     RunRow {
         key: report.key.clone(),
         location: report.location.clone(),
@@ -459,7 +592,11 @@ pub fn row_of(report: &RunReport, last: LastResult, counts: Option<(i64, Counts)
         reason,
         step: deciding.map_or_else(String::new, |s| s.id.to_string()),
         report: (outcome == "failed").then(|| serde_json::to_string(report).ok()).flatten(),
+        responses: seen.responses,
+        server_errors: seen.server_errors,
+        maintenance: report.maintenance.is_some(),
         last,
         counts,
+        track,
     }
 }

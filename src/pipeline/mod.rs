@@ -13,6 +13,10 @@
 
 mod effects;
 pub mod judge;
+mod objective;
+mod outage;
+#[cfg(test)]
+mod simulation;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -25,13 +29,14 @@ use tokio::task::JoinSet;
 use crate::clock::{Beat, Stopwatch, Timestamp, now};
 use crate::failpoint;
 use crate::ids::{JourneyKey, ReceiverId};
-use crate::incident::Incident;
+use crate::incident::{Act, Incident};
 use crate::metrics::{Metrics, StoreOp};
 use crate::notify::backlog::Sending;
 use crate::notify::outbox::Sender;
 use crate::notify::retry::{End, Trouble, Verdict as Delivery};
 use crate::pipeline::judge::{Judge, JudgeSettings, Verdict};
 use crate::report::{MissedReason, RunReport};
+use crate::web::picture::Picture;
 use crate::store::{Committed, Store, Write, compact};
 
 /// Everything that can happen.
@@ -39,6 +44,8 @@ pub enum Input {
     Report(Arc<RunReport>),
     Missed { key: JourneyKey, scheduled_at: Timestamp, reason: MissedReason, count: u64 },
     Configure(Box<JudgeSettings>),
+    /// Somebody asks for something; the answer comes once it is committed.
+    Act { act: Act, reply: oneshot::Sender<Result<String, String>> },
 }
 
 /// Reports waiting for the pipeline; beyond this, runs wait to hand theirs in.
@@ -84,7 +91,9 @@ pub struct Pipeline {
     unshown: bool,
     shown_at: Stopwatch,
     recent: VecDeque<Incident>,
-    shown: watch::Sender<Arc<Vec<Incident>>>,
+    shown: watch::Sender<Arc<Picture>>,
+    /// Answers that wait for their commit.
+    replies: Vec<(oneshot::Sender<Result<String, String>>, Result<String, String>)>,
     beat: Beat,
 }
 
@@ -103,7 +112,7 @@ pub struct Parts {
     pub metrics: Metrics,
     pub watcher: Option<mpsc::Sender<Input>>,
     /// Where open and recent incidents are shown.
-    pub shown: watch::Sender<Arc<Vec<Incident>>>,
+    pub shown: watch::Sender<Arc<Picture>>,
     pub beat: Beat,
 }
 
@@ -126,6 +135,7 @@ impl Pipeline {
             shown_at: Stopwatch::start(),
             recent: VecDeque::new(),
             shown,
+            replies: Vec::new(),
             beat,
         }
     }
@@ -186,13 +196,14 @@ impl Pipeline {
                         return false;
                     }
                     let at = now();
-                    for input in &batch[before..] {
-                        self.apply(input, at, verdict);
+                    for input in batch.split_off(before) {
+                        batch.extend(self.apply(input, at, verdict));
                     }
                 }
                 () = tokio::time::sleep(wait) => return true,
             }
-            if verdict.is_decision() || !verdict.ended.is_empty() || batch.len() >= BATCH {
+            let waited_for = !verdict.ended.is_empty() || !self.replies.is_empty();
+            if verdict.is_decision() || waited_for || batch.len() >= BATCH {
                 return true;
             }
             first.get_or_insert_with(Stopwatch::start);
@@ -207,8 +218,9 @@ impl Pipeline {
         due.min(store).min(show).min(REFRESH) + Duration::from_millis(1)
     }
 
-    fn apply(&mut self, input: &Input, now: Timestamp, verdict: &mut Verdict) {
-        match input {
+    /// What an input comes to; what is to be shown afterwards comes back.
+    fn apply(&mut self, input: Input, now: Timestamp, verdict: &mut Verdict) -> Option<Input> {
+        match &input {
             Input::Report(report) => self.judge.report(report, now, verdict),
             Input::Missed { .. } => {}
             Input::Configure(settings) => {
@@ -217,7 +229,14 @@ impl Pipeline {
                 verdict.configured = true;
                 self.failing.retain(|key| self.judge.knows(key));
             }
+            Input::Act { .. } => {
+                let Input::Act { act, reply } = input else { return None };
+                let done = self.judge.act(act, now, verdict);
+                self.replies.push((reply, done));
+                return None;
+            }
         }
+        Some(input)
     }
 
     fn attempt_ended(&mut self, ended: Result<Attempt, tokio::task::JoinError>, verdict: &mut Verdict) {
@@ -258,6 +277,13 @@ impl Pipeline {
                 // A board that is gone or behind must not hold up anything.
                 let _ = watcher.try_send(input);
             }
+        }
+        if !self.replies.is_empty() {
+            self.show_incidents();
+        }
+        for (reply, done) in self.replies.drain(..) {
+            // Whoever asked may have left.
+            let _ = reply.send(done);
         }
         for sending in verdict.sending {
             self.send(sending);

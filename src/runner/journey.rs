@@ -19,6 +19,7 @@ use crate::report::{ExchangeReport, Failure, Fault, Outcome, Phases, Reason, Run
 use crate::runner::cookies::Jar;
 use crate::runner::learn::learn_password;
 use crate::runner::oauth::Tokens;
+use crate::runner::self_check::SelfCheck;
 use crate::runner::resolver::{Resolver, RunResolver};
 use crate::runner::step::{StepEnd, run_step};
 use crate::runner::timing::Marks;
@@ -75,12 +76,14 @@ pub struct Order {
     pub until: Option<crate::ids::StepId>,
     /// Where to tell what went over the wire, for `run --verbose`.
     pub transcript: Option<Transcript>,
+    /// The maintenance window that it is due in.
+    pub maintenance: Option<String>,
 }
 
 impl Order {
     /// A scheduled run.
     pub fn scheduled(journey: Arc<Journey>, plan: Arc<Plan>, scheduled_at: Timestamp) -> Self {
-        Self { journey, plan, scheduled_at, until: None, transcript: None }
+        Self { journey, plan, scheduled_at, until: None, transcript: None, maintenance: None }
     }
 }
 
@@ -102,6 +105,11 @@ pub struct Runner {
 impl Runner {
     pub fn new() -> Result<Self, RootsProblem> {
         Ok(Self { tls: SharedTls::from_system()?, resolver: Resolver::from_system(), tokens: Tokens::default() })
+    }
+
+    /// What looks at reports before anybody else does.
+    pub fn self_check(&self) -> SelfCheck {
+        SelfCheck::new(self.resolver.clone())
     }
 
     /// The TLS set-up and the resolver, for other clients of this process.
@@ -137,6 +145,7 @@ fn errored(settings: &RunnerSettings, order: &Order, started_at: Timestamp, faul
         duration: Duration::ZERO,
         outcome: Outcome::Errored(fault),
         degraded: false,
+        maintenance: order.maintenance.clone(),
         trace_id: String::new(),
         steps: order.plan.steps.iter().map(blocked).collect(),
         cleanup: Vec::new(),
@@ -239,6 +248,7 @@ async fn run(
         started_at,
         duration,
         degraded: outcome == Outcome::Passed && latency.is_some_and(|limit| duration > limit),
+        maintenance: order.maintenance.clone(),
         outcome,
         trace_id: run.trace_id,
         steps,

@@ -25,6 +25,7 @@ mod pages;
 mod prepare;
 mod reproduce;
 mod resolver;
+mod self_check;
 mod soft;
 mod step;
 mod timing;
@@ -37,4 +38,5 @@ pub use curl::shell_word;
 #[cfg(test)]
 pub use journey::blank_exchange;
 pub use journey::{Order, Runner, RunnerSettings, Stops};
+pub use self_check::SelfCheck;
 pub use transcript::Transcript;

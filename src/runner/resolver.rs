@@ -95,6 +95,16 @@ impl Resolver {
         }
     }
 
+    /// Whether a resolver answers; `None` if there is none to ask.
+    pub async fn answers(&self) -> Option<bool> {
+        let resolver = self.current()?;
+        let alive = root_answers(&resolver).await;
+        if !alive {
+            self.reread();
+        }
+        Some(alive)
+    }
+
     async fn lookup(&self, name: &str, marks: &Marks) -> Result<Vec<SocketAddr>, ResolveError> {
         let fail = |problem| ResolveError { name: name.to_owned(), problem };
         let Some(resolver) = self.current() else {

@@ -6,14 +6,16 @@ use std::time::Duration;
 use rusqlite::{Connection, Row as SqlRow};
 use uuid::Uuid;
 
-use crate::alert::{Alert, AlertKey};
+use crate::alert::window::Sample;
+use crate::alert::{Alert, AlertKey, Remembered};
 use crate::clock::Timestamp;
 use crate::entropy;
 use crate::ids::{JourneyKey, ReceiverId, RuleId};
 use crate::incident::Incident;
 use crate::notify::backlog::{Row, RowState};
+use crate::mute::Silence;
 use crate::report::LastResult;
-use crate::slo::Counts;
+use crate::slo::{Counts, MINUTES};
 use crate::store::StoreError;
 
 /// Everything that outlived the last process.
@@ -22,7 +24,7 @@ pub struct Restored {
     /// The store's own identity: message ids come from it.
     pub store_id: Uuid,
     /// When each journey's last run was due, and how it stood.
-    pub journeys: BTreeMap<JourneyKey, (Timestamp, LastResult)>,
+    pub journeys: BTreeMap<JourneyKey, KeptJourney>,
     /// Alerts that are not inactive.
     pub alerts: BTreeMap<AlertKey, Alert>,
     /// Incidents that are not resolved.
@@ -30,8 +32,23 @@ pub struct Restored {
     pub last_incident: u64,
     /// Messages that are not done with, and those of open incidents.
     pub outbox: Vec<Row>,
-    /// Counts by hour (its first minute).
-    pub counts: Vec<(JourneyKey, i64, Counts)>,
+    /// When messages went out in the last hour.
+    pub sent: Vec<(ReceiverId, Timestamp)>,
+    pub silences: Vec<Silence>,
+    /// Counts by hour (its first minute), and by minute of the last hours.
+    pub hours: Vec<(JourneyKey, i64, Counts)>,
+    pub minutes: Vec<(JourneyKey, i64, Counts)>,
+    /// Runs that windows still look at.
+    pub samples: Vec<(JourneyKey, Sample)>,
+}
+
+/// What is kept of a journey.
+#[derive(Debug, Clone)]
+pub struct KeptJourney {
+    /// When its last run was due.
+    pub scheduled_at: Timestamp,
+    pub last: LastResult,
+    pub track: Remembered,
 }
 
 /// Names that no longer follow the rules cannot come from this program; they are damage.
@@ -78,7 +95,8 @@ fn rows<T>(
     Ok(out)
 }
 
-pub fn load(db: &Connection) -> Result<Restored, StoreError> {
+/// `samples`: how far back windows look.
+pub fn load(db: &Connection, samples: Duration, now: Timestamp) -> Result<Restored, StoreError> {
     let fresh = entropy::uuid().to_string();
     db.execute("INSERT OR IGNORE INTO meta VALUES ('store_id', ?1)", [fresh])?;
     let store_id: String = db.query_row("SELECT value FROM meta WHERE key = 'store_id'", [], |row| row.get(0))?;
@@ -89,7 +107,10 @@ pub fn load(db: &Connection) -> Result<Restored, StoreError> {
             last_success: row.get::<_, Option<i64>>(5)?.map(Timestamp::from_micros),
             last_duration: row.get::<_, Option<i64>>(6)?.map(micros),
         };
-        Ok((journey(row, 0)?, (Timestamp::from_micros(row.get(2)?), last)))
+        // What cannot be read is forgotten: it is a help, no more.
+        let track: Option<String> = row.get(7)?;
+        let track = track.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        Ok((journey(row, 0)?, KeptJourney { scheduled_at: Timestamp::from_micros(row.get(2)?), last, track }))
     })?;
     let alerts = rows(db, "SELECT journey, variant, rule, alert FROM alerts", |row| Ok(alert_row(row)))?;
     let incidents = rows(db, "SELECT incident FROM incidents WHERE resolved_at IS NULL ORDER BY id", |row| {
@@ -112,9 +133,28 @@ pub fn load(db: &Connection) -> Result<Restored, StoreError> {
                  AND p.state IN ('waiting', 'sending'))",
         |row| Ok(outbox_row(row)),
     )?;
-    let counts = rows(db, "SELECT hour, journey, variant, runs, failed, slow FROM slo_hours", |row| {
+    let count = |row: &SqlRow<'_>| -> Result<(JourneyKey, i64, Counts), StoreError> {
         let counts = Counts { runs: row.get(3)?, failed: row.get(4)?, slow: row.get(5)? };
-        Ok((journey(row, 1)?, row.get::<_, i64>(0)? * 60, counts))
+        Ok((journey(row, 1)?, row.get::<_, i64>(0)?, counts))
+    };
+    let hours = rows(db, "SELECT hour, journey, variant, runs, failed, slow FROM slo_hours", count)?;
+    let first = (now - MINUTES).micros() / 60_000_000 - 1;
+    let minutes = rows(
+        db,
+        &format!("SELECT minute, journey, variant, runs, failed, slow FROM slo_minutes WHERE minute >= {first}"),
+        count,
+    )?;
+    let an_hour_ago = (now - Duration::from_secs(3600)).micros();
+    let sent = rows(
+        db,
+        &format!("SELECT receiver, ended_at FROM outbox WHERE state = 'delivered' AND ended_at > {an_hour_ago}"),
+        |row| {
+            let receiver: String = row.get(0)?;
+            Ok((damaged("a receiver's name", ReceiverId::new(&receiver))?, Timestamp::from_micros(row.get(1)?)))
+        },
+    )?;
+    let silences = rows(db, "SELECT silence FROM silences", |row| {
+        Ok(row.get::<_, String>(0).map_err(StoreError::from).and_then(|text| parse("a silence", &text)))
     })?;
     Ok(Restored {
         store_id: damaged("the store's id", Uuid::parse_str(&store_id).ok())?,
@@ -123,8 +163,44 @@ pub fn load(db: &Connection) -> Result<Restored, StoreError> {
         incidents: readable("incidents", incidents),
         last_incident: last_incident.unwrap_or(0),
         outbox: readable("outbox", outbox),
-        counts,
+        sent,
+        silences: readable("silences", silences),
+        hours: hours.into_iter().map(|(key, hour, counts)| (key, hour * 60, counts)).collect(),
+        minutes,
+        samples: load_samples(db, samples, now)?,
     })
+}
+
+/// Runs are in order of their ends: the newest are read until they are too old.
+fn load_samples(db: &Connection, samples: Duration, now: Timestamp) -> Result<Vec<(JourneyKey, Sample)>, StoreError> {
+    let mut out = Vec::new();
+    if samples.is_zero() {
+        return Ok(out);
+    }
+    let first = now - samples;
+    // A run may have started long before it ended.
+    let last = (first - Duration::from_secs(3600)).micros();
+    let mut statement = db.prepare(
+        "SELECT journey, variant, started_at, duration, outcome, responses, server_errors, maintenance
+         FROM runs ORDER BY id DESC",
+    )?;
+    let mut found = statement.query([])?;
+    while let Some(row) = found.next()? {
+        let started: i64 = row.get(2)?;
+        if started < last {
+            break;
+        }
+        let (duration, outcome): (i64, String) = (row.get(3)?, row.get(4)?);
+        let (duration, in_maintenance) = (micros(duration), row.get::<_, bool>(7)?);
+        let at = Timestamp::from_micros(started) + duration;
+        if in_maintenance || at <= first || !["passed", "failed"].contains(&outcome.as_str()) {
+            continue;
+        }
+        let duration = (outcome == "passed").then_some(duration);
+        out.push((journey(row, 0)?, Sample { at, duration, responses: row.get(5)?, server_errors: row.get(6)? }));
+    }
+    out.reverse();
+    Ok(out)
 }
 
 fn alert_row(row: &SqlRow<'_>) -> Result<(AlertKey, Alert), StoreError> {

@@ -9,7 +9,8 @@
 //! One commit holds everything that was decided together. While one is written the next one gathers, so that a
 //! busy daemon makes few large transactions and an idle one small quick ones.
 
-mod load;
+pub mod load;
+pub mod read;
 mod retention;
 mod schema;
 mod write;
@@ -45,6 +46,8 @@ const SLICE: u32 = 5000;
 pub struct StoreSettings {
     pub dir: PathBuf,
     pub keep: Keep,
+    /// How far back rules look at runs.
+    pub samples: Duration,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +107,7 @@ pub type Committed = Result<(), (Vec<Write>, StoreError)>;
 pub struct Store {
     requests: Option<SyncSender<Request>>,
     writer: Option<std::thread::JoinHandle<()>>,
+    dir: PathBuf,
     beat: Beat,
     _lock: File,
 }
@@ -114,11 +118,16 @@ impl Store {
     /// A damaged store is set aside, never deleted, and an empty one takes its place: a monitor that does not start
     /// is worse than one that has forgotten.
     pub fn open(settings: &StoreSettings) -> Result<(Self, Restored), StoreError> {
+        Self::open_at(settings, now())
+    }
+
+    /// The same at a moment of one's own, for windows.
+    pub fn open_at(settings: &StoreSettings, at: Timestamp) -> Result<(Self, Restored), StoreError> {
         let dir = &settings.dir;
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let lock = lock(dir)?;
         let path = dir.join("state.db");
-        let (db, restored) = match open(&path) {
+        let (db, restored) = match open(&path, settings.samples, at) {
             Err(error) if error.is_damage() => {
                 let aside = dir.join(format!("state.db.damaged-{}", now().micros() / 1_000_000));
                 tracing::error!(
@@ -130,7 +139,7 @@ impl Store {
                     let _ =
                         std::fs::rename(dir.join(format!("state.db{suffix}")), format!("{}{suffix}", aside.display()));
                 }
-                open(&path)?
+                open(&path, settings.samples, at)?
             }
             result => result?,
         };
@@ -139,7 +148,11 @@ impl Store {
         beat.mark();
         let shown = beat.clone();
         let writer = std::thread::Builder::new().name("store".into()).spawn(move || work(db, &received, &shown))?;
-        Ok((Self { requests: Some(requests), writer: Some(writer), beat, _lock: lock }, restored))
+        Ok((Self { requests: Some(requests), writer: Some(writer), dir: dir.clone(), beat, _lock: lock }, restored))
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     pub fn beat(&self) -> Beat {
@@ -196,7 +209,7 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
     Ok(file)
 }
 
-fn open(path: &Path) -> Result<(Connection, Restored), StoreError> {
+fn open(path: &Path, samples: Duration, at: Timestamp) -> Result<(Connection, Restored), StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut db = Connection::open_with_flags(path, flags)?;
     db.set_prepared_statement_cache_capacity(32);
@@ -209,7 +222,7 @@ fn open(path: &Path) -> Result<(Connection, Restored), StoreError> {
         }
     }
     schema::migrate(&mut db)?;
-    let restored = load::load(&db)?;
+    let restored = load::load(&db, samples, at)?;
     Ok((db, restored))
 }
 
@@ -304,6 +317,8 @@ fn retain(db: &mut Connection, keep: Keep, now: Timestamp) -> Result<Retained, S
     }
     for sql in [
         "DELETE FROM outbox WHERE incident IN (SELECT id FROM incidents WHERE resolved_at < ?1 ORDER BY resolved_at LIMIT 100)",
+        "DELETE FROM outbox WHERE incident = 0 AND ended_at < ?1",
+        "DELETE FROM silences WHERE ends_at < ?1",
         "DELETE FROM incidents WHERE id IN (SELECT id FROM incidents WHERE resolved_at < ?1 ORDER BY resolved_at LIMIT 100)",
     ] {
         transaction.execute(sql, [cut.incidents.micros()])?;

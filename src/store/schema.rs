@@ -60,6 +60,14 @@ const MIGRATIONS: &[&str] = &["
         runs INTEGER NOT NULL, failed INTEGER NOT NULL, slow INTEGER NOT NULL,
         PRIMARY KEY (hour, journey, variant)
     ) WITHOUT ROWID;
+", "
+    -- What rules over a window look at.
+    ALTER TABLE runs ADD COLUMN responses INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE runs ADD COLUMN server_errors INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE runs ADD COLUMN maintenance INTEGER NOT NULL DEFAULT 0;
+    -- What is remembered of a journey besides its last result.
+    ALTER TABLE journeys ADD COLUMN track TEXT;
+    CREATE TABLE silences (id TEXT PRIMARY KEY, ends_at INTEGER NOT NULL, silence TEXT NOT NULL) WITHOUT ROWID;
 "];
 
 /// Settings of a connection that writes. FULL: what was committed survives a power cut.

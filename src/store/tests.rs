@@ -1,8 +1,9 @@
 use super::*;
+use crate::store::load::KeptJourney;
 use crate::alert::tests::facts;
 use crate::alert::{Alert, AlertKey, State};
 use crate::ids::{JourneyId, JourneyKey, ReceiverId, RuleId};
-use crate::incident::Incident;
+use crate::incident::{Cause, Incident, Member};
 use crate::journey::Severity;
 use crate::notify::backlog::{Row, RowState};
 use crate::notify::message::tests::message;
@@ -14,7 +15,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 fn settings(dir: &Path) -> StoreSettings {
     let keep = Keep { runs: DAY * 7, counts: DAY * 30, max_size: 1 << 30 };
-    StoreSettings { dir: dir.join("data"), keep }
+    StoreSettings { dir: dir.join("data"), keep, samples: DAY }
 }
 
 async fn commit(store: &Store, writes: Vec<Write>) -> Committed {
@@ -52,6 +53,10 @@ fn run(name: &str, started_at: Timestamp, failed: bool) -> Write {
             last_success: None,
             last_duration: Some(Duration::from_millis(1500)),
         },
+        responses: 2,
+        server_errors: u32::from(failed),
+        maintenance: false,
+        track: None,
         counts: Some((crate::slo::minute_of(started_at), Counts { runs: 1, failed: u64::from(failed), slow: 0 })),
     }))
 }
@@ -77,7 +82,14 @@ fn row(incident: u64, sequence: u32, state: RowState) -> Row {
 
 fn incident(id: u64, resolved_at: Option<Timestamp>) -> Incident {
     let name = format!("j{id}");
-    let mut incident = Incident::open(id, alert_key(&name), Severity::Critical, facts("1"), Some(at(-60)), at(0));
+    let mut incident = Incident::open(
+        id,
+        Member::new(alert_key(&name), Severity::Critical, at(-30), at(0)),
+        Cause::default(),
+        Some(facts("1")),
+        Some(at(-60)),
+        at(0),
+    );
     incident.resolved_at = resolved_at;
     incident
 }
@@ -108,7 +120,7 @@ async fn what_was_committed_is_there_after_a_restart() {
 
     let (_store, restored) = Store::open(&settings(dir.path())).unwrap();
     assert_eq!(restored.store_id, empty.store_id, "message ids must not change");
-    let (scheduled_at, last) = &restored.journeys[&journey("a")];
+    let KeptJourney { scheduled_at, last, .. } = &restored.journeys[&journey("a")];
     assert_eq!((*scheduled_at, last.up, last.last_run), (at(60), Some(true), Some(at(60))));
     assert_eq!(last.last_duration, Some(Duration::from_millis(1500)));
     assert_eq!(restored.alerts.into_iter().collect::<Vec<_>>(), [(alert_key("a"), alert)]);
@@ -119,7 +131,7 @@ async fn what_was_committed_is_there_after_a_restart() {
     rows.sort_by_key(|r| (r.incident, r.sequence));
     // Of the open incident what was told, of the resolved one what is still under way; the parked one is done.
     assert_eq!(rows, [row(1, 1, RowState::Delivered), row(2, 1, RowState::Delivered), row(2, 2, RowState::Sending)]);
-    let counts: Vec<Counts> = restored.counts.iter().map(|(_, _, c)| *c).collect();
+    let counts: Vec<Counts> = restored.hours.iter().map(|(_, _, c)| *c).collect();
     assert_eq!(counts, [Counts { runs: 2, failed: 1, slow: 0 }]);
 }
 

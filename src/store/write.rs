@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
-use crate::alert::{Alert, AlertKey};
+use crate::alert::{Alert, AlertKey, Remembered};
 use crate::clock::Timestamp;
 use crate::ids::JourneyKey;
 use crate::incident::Incident;
 use crate::notify::backlog::Row;
+use crate::mute::Silence;
 use crate::report::LastResult;
 use crate::slo::Counts;
 use crate::store::StoreError;
@@ -30,6 +31,7 @@ pub enum Write {
     },
     Incident(Box<Incident>),
     Outbox(Box<Row>),
+    Silence(Box<Silence>),
     /// A journey or variant that is no longer run.
     Forget(JourneyKey),
     /// One that is disabled: its schedule stands still, and nothing of it is missed.
@@ -43,6 +45,7 @@ enum Subject<'a> {
     Alert(&'a AlertKey),
     Incident(u64),
     Outbox(&'a str),
+    Silence(&'a str),
 }
 
 /// Leaves out rows that a later one of the same thing replaces, and keeps the order of the others: an outage of the
@@ -73,7 +76,11 @@ pub struct RunRow {
     pub step: String,
     /// The whole report of a failed run.
     pub report: Option<String>,
+    pub responses: u32,
+    pub server_errors: u32,
+    pub maintenance: bool,
     pub last: LastResult,
+    pub track: Option<Remembered>,
     /// For objectives: the minute, and what it adds.
     pub counts: Option<(i64, Counts)>,
 }
@@ -97,6 +104,7 @@ impl Write {
             Self::Alert { key, .. } => Some(Subject::Alert(key)),
             Self::Incident(incident) => Some(Subject::Incident(incident.id)),
             Self::Outbox(row) => Some(Subject::Outbox(&row.id)),
+            Self::Silence(silence) => Some(Subject::Silence(&silence.id)),
             Self::Run(_) | Self::Forget(_) | Self::Rest(_) => None,
         }
     }
@@ -109,6 +117,7 @@ impl Write {
             Self::Alert { key, .. } => format!("the alert {} of {}", key.rule, key.journey),
             Self::Incident(incident) => format!("incident {} of {}", incident.id, incident.alert.journey),
             Self::Outbox(row) => format!("message {}", row.id),
+            Self::Silence(silence) => format!("silence {}", silence.id),
             Self::Forget(key) | Self::Rest(key) => format!("the end of {key}"),
         }
     }
@@ -176,6 +185,14 @@ impl Write {
                 Ok(())
             }
             Self::Outbox(row) => apply_outbox(db, row),
+            Self::Silence(silence) => {
+                db.prepare_cached(
+                    "INSERT INTO silences VALUES (?1, ?2, ?3)
+                     ON CONFLICT DO UPDATE SET ends_at = excluded.ends_at, silence = excluded.silence",
+                )?
+                .execute((&silence.id, silence.ends_at.micros(), json(silence)?))?;
+                Ok(())
+            }
             Self::Rest(key) => {
                 // Later than every restart: nothing before it counts as slept through.
                 db.prepare_cached("UPDATE journeys SET scheduled_at = ?3 WHERE journey = ?1 AND variant = ?2")?
@@ -195,7 +212,8 @@ impl Write {
 
 fn apply_run(db: &Connection, run: &RunRow) -> Result<(), StoreError> {
     let (journey, variant) = (run.key.journey.as_str(), run.key.variant_label());
-    db.prepare_cached("INSERT INTO runs VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)")?.execute(
+    db.prepare_cached("INSERT INTO runs VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,
+         ?13, ?14, ?15)")?.execute(
         params![
             journey,
             variant,
@@ -209,13 +227,16 @@ fn apply_run(db: &Connection, run: &RunRow) -> Result<(), StoreError> {
             run.reason,
             run.step,
             run.report,
+            run.responses,
+            run.server_errors,
+            run.maintenance,
         ],
     )?;
     db.prepare_cached(
-        "INSERT INTO journeys VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+        "INSERT INTO journeys VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
          ON CONFLICT DO UPDATE SET scheduled_at = excluded.scheduled_at, up = excluded.up,
              last_run = excluded.last_run, last_success = excluded.last_success,
-             last_duration = excluded.last_duration",
+             last_duration = excluded.last_duration, track = coalesce(excluded.track, track)",
     )?
     .execute(params![
         journey,
@@ -225,6 +246,7 @@ fn apply_run(db: &Connection, run: &RunRow) -> Result<(), StoreError> {
         micros(run.last.last_run),
         micros(run.last.last_success),
         run.last.last_duration.map(duration_micros),
+        run.track.as_ref().map(json).transpose()?,
     ])?;
     if let Some((minute, counts)) = run.counts {
         for (table, unit, at) in [("slo_minutes", "minute", minute), ("slo_hours", "hour", minute.div_euclid(60))] {

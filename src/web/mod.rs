@@ -1,6 +1,9 @@
-//! The daemon's HTTP side: metrics and health.
+//! The daemon's HTTP side: metrics, health, and the API.
 
+pub mod api;
 pub mod listener;
+mod openapi;
+pub mod picture;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,10 +18,11 @@ use axum::routing::{get, post};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::incident::Incident;
 use crate::metrics::Metrics;
 use crate::metrics::exposition::Format;
 use crate::secret::Secret;
+use crate::web::api::Verbs;
+use crate::web::picture::Picture;
 
 /// Whether traffic may rely on this daemon.
 #[derive(Default)]
@@ -44,6 +48,15 @@ impl Health {
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = problem.unwrap_or_default().to_owned();
     }
 
+    pub fn is_ready(&self) -> bool {
+        self.problem().is_none()
+    }
+
+    /// Why the last reload changed nothing, if it did not.
+    pub fn why_refused(&self) -> Option<String> {
+        Some(self.refused()).filter(|text| !text.is_empty())
+    }
+
     fn refused(&self) -> String {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -64,13 +77,13 @@ impl Health {
 pub struct Shared {
     pub metrics: Metrics,
     pub health: Arc<Health>,
-    /// Open ones, then the latest that are resolved.
-    pub incidents: watch::Receiver<Arc<Vec<Incident>>>,
+    pub picture: watch::Receiver<Arc<Picture>>,
     /// How long the longest silent part of the daemon has been silent, the store apart.
     pub silence: Arc<dyn Fn() -> Duration + Send + Sync>,
     /// The journeys in force, for `check --plan`.
     pub journeys: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
     pub writes: Option<Writes>,
+    pub verbs: Option<Verbs>,
 }
 
 /// What may be asked for with a token.
@@ -94,8 +107,7 @@ pub fn router(shared: Shared) -> Router {
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
         .route("/-/reload", post(reload))
-        .route("/api/v1/incidents", get(incidents))
-        .route("/api/v1/journeys", get(journeys))
+        .merge(api::routes())
         .with_state(shared)
 }
 
@@ -103,8 +115,14 @@ async fn landing() -> Html<&'static str> {
     Html(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>journeyd</title>\
          <h1>journeyd</h1><ul><li><a href=\"/metrics\">/metrics</a> for Prometheus</li>\
-         <li><a href=\"/api/v1/incidents\">/api/v1/incidents</a> open and recent incidents with their timelines</li>\
+         <li><a href=\"/api/v1/status\">/api/v1/status</a> everything at a glance</li>\
+         <li><a href=\"/api/v1/alerts\">/api/v1/alerts</a> alerts that are not inactive</li>\
+         <li><a href=\"/api/v1/incidents\">/api/v1/incidents</a> incidents with their timelines</li>\
+         <li><a href=\"/api/v1/slos\">/api/v1/slos</a> objectives and their error budgets</li>\
+         <li><a href=\"/api/v1/silences\">/api/v1/silences</a> silences</li>\
+         <li><a href=\"/api/v1/runs\">/api/v1/runs</a> stored runs, with the reports of failed ones</li>\
          <li><a href=\"/api/v1/journeys\">/api/v1/journeys</a> the journeys in force</li>\
+         <li><a href=\"/api/v1/openapi.json\">/api/v1/openapi.json</a> all of this for machines</li>\
          <li><a href=\"/-/healthy\">/-/healthy</a> the process lives</li>\
          <li><a href=\"/-/ready\">/-/ready</a> it has a configuration and runs journeys</li></ul></html>",
     )
@@ -117,24 +135,6 @@ async fn healthy(State(shared): State<Shared>) -> (StatusCode, String) {
     } else {
         let text = format!("scheduler or pipeline has stood still for {} s\n", silent.as_secs());
         (StatusCode::SERVICE_UNAVAILABLE, text)
-    }
-}
-
-async fn incidents(State(shared): State<Shared>) -> Response<Body> {
-    let incidents = Arc::clone(&shared.incidents.borrow());
-    // Off the thread that runs journeys: an outage of everything is megabytes.
-    let text = move || serde_json::to_vec(&serde_json::json!({ "incidents": *incidents }));
-    match tokio::task::spawn_blocking(text).await {
-        Ok(Ok(text)) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),
-        _ => (StatusCode::INTERNAL_SERVER_ERROR, "the incidents could not be written\n").into_response(),
-    }
-}
-
-async fn journeys(State(shared): State<Shared>) -> Response<Body> {
-    let text = move || serde_json::to_vec(&serde_json::json!({ "journeys": (shared.journeys)() }));
-    match tokio::task::spawn_blocking(text).await {
-        Ok(Ok(text)) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),
-        _ => (StatusCode::INTERNAL_SERVER_ERROR, "the journeys could not be written\n").into_response(),
     }
 }
 

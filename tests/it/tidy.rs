@@ -7,7 +7,7 @@ use crate::support::root;
 
 /// Module to layer. A module may use modules of its own layer and below; `schedule::driver` and
 /// `notify::outbox` are edges though their folders are not.
-const LAYERS: [(&str, u8); 31] = [
+const LAYERS: [(&str, u8); 33] = [
     ("clock", 0),
     ("diag", 0),
     ("document", 0),
@@ -20,8 +20,10 @@ const LAYERS: [(&str, u8); 31] = [
     ("journey", 1),
     ("report", 1),
     ("alert", 2),
+    ("doubt", 2),
     ("import", 2),
     ("incident", 2),
+    ("mute", 2),
     ("notify", 2),
     ("schedule", 2),
     ("slo", 2),

@@ -283,6 +283,7 @@ fn orders(config: &Config, args: &RunArgs) -> Result<Vec<Order>, String> {
             scheduled_at: now(),
             until: until.clone(),
             transcript: None,
+            maintenance: None,
         }));
     }
     Ok(orders)

@@ -20,7 +20,7 @@ fn pace(wait: u64) -> Pace {
 
 fn backlog(receivers: &[&str]) -> Backlog {
     let mut backlog = Backlog::new(NAMESPACE);
-    backlog.configure(receivers.iter().map(|r| (id(r), Dialect::Webhook)).collect(), at(0));
+    backlog.configure(receivers.iter().map(|r| (id(r), Dialect::Webhook.into())).collect(), at(0));
     backlog
 }
 
@@ -177,13 +177,13 @@ fn news_joins_what_is_unsent_and_otherwise_waits_for_the_group_interval() {
     fire(&mut b, 1, &["a"], 15, at(0));
     let mut news = of(Kind::Updated, Because::StepJoined, 1, at(5));
     news.failed_runs = 9;
-    b.update(&news, 2, at(5));
+    b.update(&news, 2, at(5), true);
     let sent = b.due(at(15)).remove(0);
     assert_eq!((sent.message.kind, sent.message.failed_runs), (Kind::Firing, 9));
     b.ended(&sent.receiver, &sent.id, &answer(200), at(16));
-    b.update(&news, 3, at(30));
+    b.update(&news, 3, at(30), true);
     news.failed_runs = 12;
-    b.update(&news, 4, at(40));
+    b.update(&news, 4, at(40), true);
     assert_eq!(b.next_wakeup(), Some(at(16 + 120)));
     let sent = b.due(at(136)).remove(0);
     assert_eq!((sent.message.kind, sent.message.failed_runs), (Kind::Updated, 12), "two pieces of news, one message");
@@ -207,15 +207,15 @@ fn news_reach_whoever_knows_of_the_incident_and_nobody_else() {
     let mut b = backlog(&["a"]);
     fire(&mut b, 1, &["a"], 0, at(0));
     go(&mut b, &answer(200), at(0));
-    b.update(&news(at(1)), 2, at(1));
+    b.update(&news(at(1)), 2, at(1), true);
     assert_eq!(go(&mut b, &answer(404), at(200)), a("step_joined"));
-    b.update(&news(at(300)), 3, at(300));
+    b.update(&news(at(300)), 3, at(300), true);
     assert_eq!(go(&mut b, &answer(200), at(500)), a("step_joined"));
     // The fire is under way while news come, and is refused: nobody is told STILL FIRING out of the blue.
     let mut b = backlog(&["a"]);
     fire(&mut b, 1, &["a"], 0, at(0));
     let sent = b.due(at(0)).remove(0);
-    b.update(&news(at(1)), 2, at(1));
+    b.update(&news(at(1)), 2, at(1), true);
     b.ended(&sent.receiver, &sent.id, &answer(404), at(2));
     assert_eq!(go(&mut b, &answer(200), at(500)), []);
     resolve(&mut b, 1, 3, at(600));
@@ -248,7 +248,7 @@ fn an_attempt_cut_off_by_a_removed_receiver_counts_as_sent() {
     fire(&mut b, 1, &["a"], 0, at(0));
     b.due(at(0));
     b.configure(BTreeMap::new(), at(1));
-    b.configure(BTreeMap::from([(id("a"), Dialect::Webhook)]), at(2));
+    b.configure(BTreeMap::from([(id("a"), Dialect::Webhook.into())]), at(2));
     resolve(&mut b, 1, 2, at(3));
     assert_eq!(go(&mut b, &answer(200), at(3)), a("recovered"));
 }
@@ -263,7 +263,7 @@ fn an_answer_is_told_without_what_a_terminal_would_obey() {
 fn messages_to_a_receiver_that_is_gone_are_parked_and_the_others_go_on() {
     let mut b = backlog(&["a", "b"]);
     fire(&mut b, 1, &["a", "b"], 15, at(0));
-    let parked = b.configure(BTreeMap::from([(id("a"), Dialect::Webhook)]), at(1));
+    let parked = b.configure(BTreeMap::from([(id("a"), Dialect::Webhook.into())]), at(1));
     assert_eq!(parked.len(), 1);
     assert_eq!(go(&mut b, &answer(200), at(15)), a("first"));
     resolve(&mut b, 1, 2, at(30));
@@ -328,7 +328,7 @@ proptest! {
                 }
                 Act::Update => if let Some(incident) = open {
                     sequence += 1;
-                    b.update(&of(Kind::Updated, Because::StepJoined, incident, now), sequence, now);
+                    b.update(&of(Kind::Updated, Because::StepJoined, incident, now), sequence, now, true);
                 },
                 Act::Resolve => if let Some(incident) = open.take() {
                     sequence += 1;
