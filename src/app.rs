@@ -182,7 +182,7 @@ impl App {
                 };
                 move |key| Box::pin(at_once.clone().run(key))
             }),
-            reader: reader,
+            reader,
         });
         let (commands, received) = mpsc::channel(QUEUE);
         let hands = AppHands {
@@ -385,7 +385,10 @@ async fn pulse(current: Arc<RwLock<Arc<Current>>>, sender: Sender, beats: Beats)
             let well = matches!(end, End::Answer { status: 200..=299, .. });
             if !well && was_well {
                 let error = describe(&end);
-                tracing::warn!(error, "the heartbeat did not arrive; whoever waits for it will say that journeyd is dead.");
+                tracing::warn!(
+                    error,
+                    "the heartbeat did not arrive; whoever waits for it will say that journeyd is dead."
+                );
             }
             was_well = well;
         }

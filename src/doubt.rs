@@ -35,8 +35,15 @@ pub fn is_transport(reason: Reason) -> bool {
     };
     matches!(
         reason,
-        ConnectRefused | ConnectReset | ConnectTimeout | ConnectUnreachable | Dns | ReadTimeout | RunTimeout
-            | StepTimeout | TlsHandshake
+        ConnectRefused
+            | ConnectReset
+            | ConnectTimeout
+            | ConnectUnreachable
+            | Dns
+            | ReadTimeout
+            | RunTimeout
+            | StepTimeout
+            | TlsHandshake
     )
 }
 

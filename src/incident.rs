@@ -81,8 +81,20 @@ impl Cause {
         let reason = facts.failure.reason;
         let broken_host = matches!(
             reason,
-            BodyTimeout | ConnectRefused | ConnectReset | ConnectTimeout | ConnectUnreachable | Dns | Http5xx | Protocol
-                | RateLimited | ReadTimeout | RunTimeout | StepTimeout | TlsCertificate | TlsHandshake
+            BodyTimeout
+                | ConnectRefused
+                | ConnectReset
+                | ConnectTimeout
+                | ConnectUnreachable
+                | Dns
+                | Http5xx
+                | Protocol
+                | RateLimited
+                | ReadTimeout
+                | RunTimeout
+                | StepTimeout
+                | TlsCertificate
+                | TlsHandshake
         );
         Self {
             host: format!("{host}{port}"),
@@ -458,8 +470,16 @@ mod tests {
             ("a dead host", cause("https://shop.example/", ConnectRefused, "own.toml:9:1"), true),
             ("another host", cause("https://pay.example/search", Http5xx, "own.toml:3:1"), false),
             ("another port", cause("https://shop.example:8443/search", Http5xx, "own.toml:3:1"), false),
-            ("the same route, another reason", cause("https://shop.example/search", AssertionBody, "own.toml:3:1"), true),
-            ("another route that answers wrongly", cause("https://shop.example/cart", AssertionBody, "own.toml:3:1"), false),
+            (
+                "the same route, another reason",
+                cause("https://shop.example/search", AssertionBody, "own.toml:3:1"),
+                true,
+            ),
+            (
+                "another route that answers wrongly",
+                cause("https://shop.example/cart", AssertionBody, "own.toml:3:1"),
+                false,
+            ),
         ] {
             assert_eq!(shop.is_same(&other), same, "{name}");
         }

@@ -60,9 +60,13 @@ impl Matcher {
 
     /// Whether it can be used.
     pub fn check(&self) -> Result<(), String> {
-        let plain = !self.name.is_empty() && self.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        let plain = !self.name.is_empty()
+            && self.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         if !plain {
-            return Err(format!("`{}` cannot be matched: expected alert, journey, variant, severity, owner, location or a label", self.name));
+            return Err(format!(
+                "`{}` cannot be matched: expected alert, journey, variant, severity, owner, location or a label",
+                self.name
+            ));
         }
         match self.comparison {
             Comparison::Matches | Comparison::MatchesNot => self.pattern().map(|_| ()),
@@ -150,9 +154,15 @@ pub struct Maintenance {
 /// When a window is open; its end is not part of it.
 #[derive(Debug, Clone)]
 pub enum When {
-    Once { from: Timestamp, until: Timestamp },
+    Once {
+        from: Timestamp,
+        until: Timestamp,
+    },
     /// From each time of the cron line, in its time zone, for so long.
-    Recurring { cron: Box<CronLine>, duration: Duration },
+    Recurring {
+        cron: Box<CronLine>,
+        duration: Duration,
+    },
 }
 
 impl When {

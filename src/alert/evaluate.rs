@@ -11,7 +11,7 @@ use crate::alert::{State, Subject};
 use crate::clock::Timestamp;
 use crate::journey::rule::{BurnWindow, Measure, Objective, Rule, RuleKind};
 use crate::quantity::show_duration;
-use crate::report::{Fault, FailureFacts, Outcome, RunReport, StatusClass, StepOutcome};
+use crate::report::{FailureFacts, Fault, Outcome, RunReport, StatusClass, StepOutcome};
 use crate::slo::{Window, burn_rate};
 use crate::timetable::Timetable;
 
@@ -297,7 +297,9 @@ pub fn level(rule: &Rule, track: &Track, subject: &Subject, now: Timestamp) -> O
         RuleKind::NoData { after } => {
             let due = match (after, &subject.schedule) {
                 (Some(after), _) => Some(track.last_data + *after),
-                (None, Timetable::Every(interval)) => Some(track.last_data + interval.saturating_mul(3).max(LEAST_FRESH)),
+                (None, Timetable::Every(interval)) => {
+                    Some(track.last_data + interval.saturating_mul(3).max(LEAST_FRESH))
+                }
                 (None, Timetable::Cron(line)) => {
                     line.next_after(track.last_data).map(|slot| slot + subject.timeout.max(LEAST_FRESH))
                 }

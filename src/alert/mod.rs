@@ -116,7 +116,8 @@ impl Engine {
             track.keep = subject.rules.iter().map(|rule| evaluate::window_of(&rule.kind)).max().unwrap_or_default();
             self.watched.insert(key, Watched { subject, track, alerts });
         }
-        let pending = self.alerts().filter(|(_, rule, alert)| rule.kind == RuleKind::Down && alert.state == State::Pending);
+        let pending =
+            self.alerts().filter(|(_, rule, alert)| rule.kind == RuleKind::Down && alert.state == State::Pending);
         self.pending = pending.map(|(key, _, _)| key).collect();
         let gone = restored.into_iter().filter(|(_, alert)| alert.state != State::Inactive || alert.flapping);
         gone.map(|(key, alert)| {
@@ -244,9 +245,12 @@ impl Engine {
     /// Every alert with its rule.
     pub fn alerts(&self) -> impl Iterator<Item = (AlertKey, &Rule, &Alert)> {
         self.watched.iter().flat_map(|(journey, watched)| {
-            watched.subject.rules.iter().zip(&watched.alerts).map(|(rule, alert)| {
-                (AlertKey { journey: journey.clone(), rule: rule.id.clone() }, rule, alert)
-            })
+            watched
+                .subject
+                .rules
+                .iter()
+                .zip(&watched.alerts)
+                .map(|(rule, alert)| (AlertKey { journey: journey.clone(), rule: rule.id.clone() }, rule, alert))
         })
     }
 
@@ -287,7 +291,10 @@ impl Engine {
 
     /// Journeys with an objective.
     pub fn objectives(&self) -> impl Iterator<Item = &JourneyKey> {
-        self.watched.iter().filter(|(_, w)| w.subject.slo.is_some_and(|slo| slo.objective.is_some())).map(|(key, _)| key)
+        self.watched
+            .iter()
+            .filter(|(_, w)| w.subject.slo.is_some_and(|slo| slo.objective.is_some()))
+            .map(|(key, _)| key)
     }
 
     /// What a store kept of runs, for windows.

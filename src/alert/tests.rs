@@ -127,7 +127,11 @@ fn every_transition_of_down_has_its_reason() {
                 "6 down recovering inactive recover_after_reached",
             ],
         ),
-        (down(1, 1), "fp", &["1 down inactive firing fail_after_reached", "2 down firing inactive recover_after_reached"]),
+        (
+            down(1, 1),
+            "fp",
+            &["1 down inactive firing fail_after_reached", "2 down firing inactive recover_after_reached"],
+        ),
         // Errored and challenged runs neither fail nor pass.
         (down(2, 2), "fecf", &["1 down inactive pending first_failure", "4 down pending firing fail_after_reached"]),
         (
@@ -177,16 +181,54 @@ fn flapping_is_told_once_and_lies_over_the_states() {
 fn further_rules_fire_and_resolve_each_by_its_own_reason() {
     let window = MINUTE * 5;
     for (kind, runs, want) in [
-        (RuleKind::Degraded, "ssp-pp", &["1 x inactive pending first_failure", "2 x pending firing fail_after_reached", "3 x firing recovering first_pass", "5 x recovering inactive recover_after_reached"][..]),
-        (RuleKind::Challenged, "cc-pp", &["1 x inactive pending first_failure", "2 x pending firing fail_after_reached", "4 x firing recovering first_pass", "5 x recovering inactive recover_after_reached"]),
+        (
+            RuleKind::Degraded,
+            "ssp-pp",
+            &[
+                "1 x inactive pending first_failure",
+                "2 x pending firing fail_after_reached",
+                "3 x firing recovering first_pass",
+                "5 x recovering inactive recover_after_reached",
+            ][..],
+        ),
+        (
+            RuleKind::Challenged,
+            "cc-pp",
+            &[
+                "1 x inactive pending first_failure",
+                "2 x pending firing fail_after_reached",
+                "4 x firing recovering first_pass",
+                "5 x recovering inactive recover_after_reached",
+            ],
+        ),
         // 2 of 4 responses of a failed run are 5xx.
-        (RuleKind::ErrorRate { over: 0.2, window, min_runs: 3 }, "ppfffppppp", &["4 x inactive firing condition_held", "8 x firing inactive condition_ended"]),
-        (RuleKind::Latency { measure: Measure::Percentile(90.0), over: MINUTE, window, min_runs: 3 }, "pspsppppppp", &["3 x inactive firing condition_held", "9 x firing inactive condition_ended"]),
+        (
+            RuleKind::ErrorRate { over: 0.2, window, min_runs: 3 },
+            "ppfffppppp",
+            &["4 x inactive firing condition_held", "8 x firing inactive condition_ended"],
+        ),
+        (
+            RuleKind::Latency { measure: Measure::Percentile(90.0), over: MINUTE, window, min_runs: 3 },
+            "pspsppppppp",
+            &["3 x inactive firing condition_held", "9 x firing inactive condition_ended"],
+        ),
         // Silence changes nothing that a window said.
-        (RuleKind::Latency { measure: Measure::Mean, over: MINUTE, window, min_runs: 3 }, "sss----------", &["3 x inactive firing condition_held"]),
-        (RuleKind::NoData { after: None }, "p---p", &["4 x inactive firing condition_held", "5 x firing inactive condition_ended"]),
+        (
+            RuleKind::Latency { measure: Measure::Mean, over: MINUTE, window, min_runs: 3 },
+            "sss----------",
+            &["3 x inactive firing condition_held"],
+        ),
+        (
+            RuleKind::NoData { after: None },
+            "p---p",
+            &["4 x inactive firing condition_held", "5 x firing inactive condition_ended"],
+        ),
         // Errored runs are no data.
-        (RuleKind::NoData { after: Some(MINUTE * 2) }, "peep", &["3 x inactive firing condition_held", "4 x firing inactive condition_ended"]),
+        (
+            RuleKind::NoData { after: Some(MINUTE * 2) },
+            "peep",
+            &["3 x inactive firing condition_held", "4 x firing inactive condition_ended"],
+        ),
     ] {
         let mut engine = engine(vec![rule("x", kind.clone())]);
         assert_eq!(play(&mut engine, runs), want, "{kind:?}");
@@ -199,7 +241,8 @@ fn a_certificate_that_ends_soon_is_told_and_forgotten_once_it_is_renewed() {
     let facts = facts("1");
     let day = 86_400;
     let mut look = |now: i64, expires: Option<i64>| -> Vec<&'static str> {
-        let observation = Observation { certificate_expires: expires.map(|d| at(d * day)), ..seen(now * day, 'p', &facts) };
+        let observation =
+            Observation { certificate_expires: expires.map(|d| at(d * day)), ..seen(now * day, 'p', &facts) };
         engine.observe(&journey("a"), &observation, at(now * day)).iter().map(|t| t.to.as_str()).collect()
     };
     assert!(look(1, Some(30)).is_empty());
@@ -264,9 +307,8 @@ fn locations_decide_by_quorum_and_only_those_with_fresh_data() {
 fn rules_that_stay_keep_their_state_and_those_that_go_end() {
     let mut engine = engine(vec![down(1, 2), rule("x", RuleKind::NoData { after: None })]);
     play(&mut engine, "f---------");
-    let configure = |engine: &mut Engine, rules| {
-        engine.configure([subject(rules)], BTreeMap::new(), BTreeMap::new(), at(900))
-    };
+    let configure =
+        |engine: &mut Engine, rules| engine.configure([subject(rules)], BTreeMap::new(), BTreeMap::new(), at(900));
     let gone = configure(&mut engine, vec![down(5, 1)]);
     let told: Vec<_> = gone.iter().map(|(t, _)| (t.key.rule.to_string(), t.why)).collect();
     assert_eq!(told, [("x".to_owned(), Why::Removed)]);

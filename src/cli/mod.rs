@@ -2,10 +2,12 @@
 
 mod board;
 mod check;
+mod daemon;
 mod demo;
 mod editor;
 mod import;
 mod notify;
+mod restore;
 mod run;
 mod serve;
 mod service;
@@ -76,11 +78,168 @@ enum Command {
         #[arg(value_name = "FOLDER")]
         folder: PathBuf,
     },
+    /// The running daemon at a glance: journeys, alerts, incidents, receivers. Exits 0 when it is ready, else 3.
+    Status(StatusArgs),
+    /// Runs a journey of the running daemon at once; the run counts like any other.
+    Now(NowArgs),
+    /// Incidents of the running daemon.
+    Incident {
+        #[command(subcommand)]
+        command: IncidentCommand,
+    },
+    /// Silences: nobody is told of what fits, for a while.
+    Silence {
+        #[command(subcommand)]
+        command: SilenceCommand,
+    },
+    /// Writes a consistent copy of the running daemon's store to a file.
+    Backup(BackupArgs),
+    /// Makes a backup the store of a daemon that is stopped; the store before is kept aside.
+    Restore(RestoreArgs),
     /// Receivers of messages.
     Notify {
         #[command(subcommand)]
         command: NotifyCommand,
     },
+}
+
+/// Where the daemon is, and what opens it.
+#[derive(Args)]
+struct DaemonArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// The daemon [default: http:// and server.listen of the configuration].
+    #[arg(long, value_name = "URL", env = "JOURNEYD_URL")]
+    url: Option<String>,
+    /// The file of the API's token [default: api-token in the store's folder; JOURNEYD_TOKEN gives the token itself].
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct StatusArgs {
+    #[command(flatten)]
+    daemon: DaemonArgs,
+    /// One JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct NowArgs {
+    #[command(flatten)]
+    daemon: DaemonArgs,
+    /// The journey's id.
+    #[arg(value_name = "JOURNEY")]
+    journey: String,
+    /// Which variant; needed where there are some.
+    #[arg(long, value_name = "ID")]
+    variant: Option<String>,
+    /// The whole report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum IncidentCommand {
+    /// Open incidents, or all.
+    List {
+        #[command(flatten)]
+        daemon: DaemonArgs,
+        /// Resolved ones too.
+        #[arg(long)]
+        all: bool,
+        /// One JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// One incident: its first error, alerts, timeline and messages.
+    Show {
+        #[command(flatten)]
+        daemon: DaemonArgs,
+        #[arg(value_name = "ID")]
+        id: u64,
+        /// One JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Says that somebody looks after it: no more reminders, no escalation.
+    Ack {
+        #[command(flatten)]
+        daemon: DaemonArgs,
+        #[arg(value_name = "ID")]
+        id: u64,
+        /// What is being done.
+        #[arg(long, default_value = "")]
+        note: String,
+        /// Who [default: $USER].
+        #[arg(long)]
+        author: Option<String>,
+    },
+    /// Takes that back.
+    Unack {
+        #[command(flatten)]
+        daemon: DaemonArgs,
+        #[arg(value_name = "ID")]
+        id: u64,
+    },
+}
+
+#[derive(Subcommand)]
+enum SilenceCommand {
+    /// Adds one; prints its id.
+    Add {
+        #[command(flatten)]
+        daemon: DaemonArgs,
+        /// journey=checkout, severity=~"warning|info", service!=shop; all must fit.
+        #[arg(value_name = "MATCHER", required = true)]
+        matchers: Vec<String>,
+        /// Why.
+        #[arg(long)]
+        comment: String,
+        /// For how long.
+        #[arg(long, default_value = "1h", value_name = "DURATION")]
+        duration: String,
+        /// Who [default: $USER].
+        #[arg(long)]
+        author: Option<String>,
+    },
+    /// Active silences, or all.
+    List {
+        #[command(flatten)]
+        daemon: DaemonArgs,
+        /// Pending and expired ones too.
+        #[arg(long)]
+        all: bool,
+        /// One JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ends one now; what still fires is told.
+    Expire {
+        #[command(flatten)]
+        daemon: DaemonArgs,
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+}
+
+#[derive(Args)]
+struct BackupArgs {
+    #[command(flatten)]
+    daemon: DaemonArgs,
+    /// The file to write; it must not exist.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+#[derive(Args)]
+struct RestoreArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// What `journeyd backup` wrote.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
 }
 
 #[derive(Subcommand)]
@@ -274,6 +433,12 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => in_runtime(demo::demo(args)),
         Command::Serve(args) => in_runtime(serve::serve(args)),
         Command::Run(args) => in_runtime(run::run(args)),
+        Command::Status(args) => in_runtime(daemon::status(args)),
+        Command::Now(args) => in_runtime(daemon::run_now(args)),
+        Command::Incident { command } => in_runtime(daemon::incident(command)),
+        Command::Silence { command } => in_runtime(daemon::silence(command)),
+        Command::Backup(args) => in_runtime(daemon::backup(args)),
+        Command::Restore(args) => restore::restore(&args),
         Command::Notify { command: NotifyCommand::Test(args) } => in_runtime(notify::test(args)),
         Command::Import { command: ImportCommand::Har(args) } => import::har(&args),
         Command::Import { command: ImportCommand::Curl(args) } => import::curl(&args),

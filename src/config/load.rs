@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::alert::longest_look;
 use crate::config::fields::{self, config, limits, metrics, server, store};
 use crate::config::files::{Files, fixed_folder, folder, normalise};
 use crate::config::library::FolderLibrary;
@@ -16,7 +17,6 @@ use crate::config::{Config, DEFAULT_LISTEN, Heartbeat, quiet};
 use crate::diag::{Diagnostic, Findings, Gravity, Place, SourceFile};
 use crate::document::{Source, TableReader};
 use crate::ids::{ID_RULE, JourneyId};
-use crate::alert::longest_look;
 use crate::journey::Journey;
 use crate::journey::link::{World, link};
 use crate::journey::model::SLO_WINDOW;
@@ -180,9 +180,11 @@ fn check_dependencies(journeys: &[Arc<Journey>], findings: &Findings) {
             while let Some(next) = queue.pop() {
                 if next.id == journey.id {
                     let message = format!("`{}` and `{id}` depend on each other", journey.id);
-                    findings.push(Diagnostic::error(place.clone(), message).label("a circle").help(
-                        "only one can explain the other: leave out the one that is nearer to the user's goal",
-                    ));
+                    findings.push(
+                        Diagnostic::error(place.clone(), message).label("a circle").help(
+                            "only one can explain the other: leave out the one that is nearer to the user's goal",
+                        ),
+                    );
                     break;
                 }
                 if !seen.contains(&&next.id) {
@@ -257,9 +259,7 @@ fn read_daemon(file: &Arc<SourceFile>, path: &Path, request: &Request, findings:
         receivers.iter().flat_map(|t| t.table.iter().map(|(key, _)| key.get_ref().to_string())).collect();
     let mut notify = NotifySettings {
         unusable: Vec::new(),
-        receivers: receivers
-            .map(|t| notify::receivers(&t, &names, &secrets, request, base))
-            .unwrap_or_default(),
+        receivers: receivers.map(|t| notify::receivers(&t, &names, &secrets, request, base)).unwrap_or_default(),
         routes: notify::routes(&table.tables(&config::ROUTES, &crate::config::fields::route::TABLE), &names),
     };
     notify.unusable = names.into_iter().filter(|name| !notify.receivers.keys().any(|id| id.as_str() == name)).collect();

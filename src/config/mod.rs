@@ -9,8 +9,8 @@ pub mod files;
 mod library;
 pub mod load;
 mod notify;
-mod quiet;
 pub mod plan;
+mod quiet;
 mod secrets;
 
 use std::net::SocketAddr;

@@ -271,7 +271,11 @@ impl Reading<'_, '_, '_, '_> {
             let good = text.value.parse::<lettre::message::Mailbox>().is_ok();
             if !good {
                 let message = format!("`{}` is not a mail address", text.value);
-                table.source.push(table.source.error(text.span.clone(), message, "expected name@host, or Name <name@host>"));
+                table.source.push(table.source.error(
+                    text.span.clone(),
+                    message,
+                    "expected name@host, or Name <name@host>",
+                ));
             }
             good
         };
@@ -279,13 +283,18 @@ impl Reading<'_, '_, '_, '_> {
         let to: Vec<Text> = table.texts(&receiver::MAIL_TO).unwrap_or_default();
         let good = to.iter().filter(|text| address(text)).count() == to.len();
         let user = table.string(&receiver::USER);
-        let password = table.get(&receiver::PASSWORD).map(|_| self.secret(&receiver::PASSWORD).map(|(secret, _)| secret));
+        let password =
+            table.get(&receiver::PASSWORD).map(|_| self.secret(&receiver::PASSWORD).map(|(secret, _)| secret));
         if let Some(None) = password {
             *usable = false;
         }
         if user.is_some() != password.is_some() {
             let field = if user.is_some() { &receiver::USER } else { &receiver::PASSWORD };
-            table.source.push(table.source.error(table.key_span(field), "AUTH takes `user` and `password`", "one of two"));
+            table.source.push(table.source.error(
+                table.key_span(field),
+                "AUTH takes `user` and `password`",
+                "one of two",
+            ));
         }
         if encryption == Encryption::None && password.is_some() {
             let span = table.key_span(&receiver::PASSWORD);
@@ -396,7 +405,8 @@ fn read_url(
             let bare = Url::parse(&text.value)
                 .is_ok_and(|url| url.query().is_none() && url.password().is_none() && url.username().is_empty());
             // Who knows the URL may write to the channel.
-            let open = [Some(Dialect::Webhook), Some(Dialect::Alertmanager), Some(Dialect::PagerDuty), Some(Dialect::Ntfy)];
+            let open =
+                [Some(Dialect::Webhook), Some(Dialect::Alertmanager), Some(Dialect::PagerDuty), Some(Dialect::Ntfy)];
             if !open.contains(&dialect) || !bare {
                 source.file.hide(std::slice::from_ref(&text.span));
             }
@@ -482,7 +492,13 @@ pub fn routes(tables: &[TableReader<'_, '_, '_>], names: &[String]) -> Vec<Route
             }
             let to = read_receivers(table, &route::TO, names);
             let escalate = read_escalation(table, names);
-            Route { matches: read_match(table, &route::MATCH), to, escalate, and_on: table.boolean(&route::CONTINUE).unwrap_or(false), pace }
+            Route {
+                matches: read_match(table, &route::MATCH),
+                to,
+                escalate,
+                and_on: table.boolean(&route::CONTINUE).unwrap_or(false),
+                pace,
+            }
         })
         .collect()
 }
@@ -621,9 +637,9 @@ pub fn check_routes(
 fn takes_own(route: &Route, location: &str) -> bool {
     let Some(journey) = crate::ids::JourneyId::new(crate::ids::OWN_JOURNEY) else { return false };
     let about = About::unknown(&JourneyKey { journey, variant: None }, location);
-    ["impaired", "receiver_failing"].iter().any(|alert| {
-        route.fits(Subject { alert, severity: Severity::Critical.as_str(), journey: &about })
-    })
+    ["impaired", "receiver_failing"]
+        .iter()
+        .any(|alert| route.fits(Subject { alert, severity: Severity::Critical.as_str(), journey: &about }))
 }
 
 /// Routes that take nothing: a value or key that no journey has, or a route above that takes all.

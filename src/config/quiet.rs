@@ -148,10 +148,9 @@ pub fn heartbeat(table: &TableReader<'_, '_, '_>, secrets: &Secrets, unset: Grav
 pub fn control(table: &TableReader<'_, '_, '_>) -> Vec<String> {
     let mut out = Vec::new();
     for text in table.texts(&self_check::TARGETS).unwrap_or_default() {
-        let good = text
-            .value
-            .rsplit_once(':')
-            .is_some_and(|(host, port)| !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok_and(|p| p > 0));
+        let good = text.value.rsplit_once(':').is_some_and(|(host, port)| {
+            !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok_and(|p| p > 0)
+        });
         if good {
             out.push(text.value);
         } else {

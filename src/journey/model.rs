@@ -12,8 +12,8 @@ use crate::journey::assertion::Assertion;
 use crate::journey::capture::Capture;
 use crate::journey::json_template::JsonTemplate;
 use crate::journey::network::Network;
-use crate::journey::rule::Rule;
 use crate::journey::request::{Auth, Body, Poll, Retry};
+use crate::journey::rule::Rule;
 use crate::journey::template::Template;
 use crate::timetable::Timetable;
 

@@ -84,7 +84,11 @@ pub fn read_alert(table: &TableReader<'_, '_, '_>) -> AlertOptions {
         table.source.push(
             table
                 .source
-                .error(table.key_span(&alert::FAIL_WHEN), "a rule has `fail_after` or `fail_when`, not both", "one of them")
+                .error(
+                    table.key_span(&alert::FAIL_WHEN),
+                    "a rule has `fail_after` or `fail_when`, not both",
+                    "one of them",
+                )
                 .other(table.key_span(&alert::FAIL_AFTER), "the other"),
         );
     }
@@ -105,14 +109,19 @@ pub fn read_alert(table: &TableReader<'_, '_, '_>) -> AlertOptions {
 
 /// `"2 of 3"`.
 fn read_fail_when(table: &TableReader<'_, '_, '_>, text: &Text) -> Option<FailWhen> {
-    let parsed = text.value.split_once(" of ").and_then(|(m, n)| Some((m.trim().parse().ok()?, n.trim().parse().ok()?)));
+    let parsed =
+        text.value.split_once(" of ").and_then(|(m, n)| Some((m.trim().parse().ok()?, n.trim().parse().ok()?)));
     match parsed {
         Some((m, n)) if m >= 1 && m <= n && n <= MOST_OF => Some(FailWhen::Of(m, n)),
         _ => {
             table.source.push(
                 table
                     .source
-                    .error(text.span.clone(), format!("`{}` is not m of n", text.value), format!("expected {}", alert::FAIL_WHEN.expects))
+                    .error(
+                        text.span.clone(),
+                        format!("`{}` is not m of n", text.value),
+                        format!("expected {}", alert::FAIL_WHEN.expects),
+                    )
                     .help(format!("\"2 of 3\": two bad runs among the last three; at most {MOST_OF} runs")),
             );
             None
@@ -125,7 +134,11 @@ fn read_quorum(table: &TableReader<'_, '_, '_>, field: &'static Field) -> Option
     if let Some(n) = as_integer(node.get_ref()) {
         let n = u32::try_from(n).ok().filter(|n| (1..=1000).contains(n));
         if n.is_none() {
-            table.source.push(table.source.error(node.span(), "`quorum` is out of range", "expected 1 to 1000 locations"));
+            table.source.push(table.source.error(
+                node.span(),
+                "`quorum` is out of range",
+                "expected 1 to 1000 locations",
+            ));
         }
         return n.map(Quorum::AtLeast);
     }
@@ -212,7 +225,11 @@ fn read_kind(table: &TableReader<'_, '_, '_>, kind: &str, severity: Option<Sever
             let over = percent.filter(|p| (0.0..100.0).contains(p));
             if over.is_none() {
                 let message = "`over` is no share of responses";
-                table.source.push(table.source.error(node.span(), message, "expected a percentage from 0 to below 100"));
+                table.source.push(table.source.error(
+                    node.span(),
+                    message,
+                    "expected a percentage from 0 to below 100",
+                ));
             }
             Some(Kind::ErrorRate { over: over? / 100.0, window, min_runs: min_runs() })
         }
@@ -224,7 +241,11 @@ fn read_kind(table: &TableReader<'_, '_, '_>, kind: &str, severity: Option<Sever
                 (true, Ok(None)) => Measure::Mean,
                 (true, _) => {
                     let span = table.key_span(&alerts::MEAN);
-                    table.source.push(table.source.error(span, "a rule looks at a percentile or at the mean", "one of them"));
+                    table.source.push(table.source.error(
+                        span,
+                        "a rule looks at a percentile or at the mean",
+                        "one of them",
+                    ));
                     return None;
                 }
                 (false, percentile) => Measure::Percentile(percentile.ok()?.unwrap_or(95.0)),
@@ -235,12 +256,14 @@ fn read_kind(table: &TableReader<'_, '_, '_>, kind: &str, severity: Option<Sever
             objective: table
                 .word(&alerts::SLO, &[("availability", Objective::Availability), ("latency", Objective::Latency)])
                 .unwrap_or(Objective::Availability),
-            fast: table.word(&alerts::SPEED, &[("fast", true), ("slow", false)]).unwrap_or(severity != Some(Severity::Warning)),
+            fast: table
+                .word(&alerts::SPEED, &[("fast", true), ("slow", false)])
+                .unwrap_or(severity != Some(Severity::Warning)),
             min_failures: count(table, &alerts::MIN_FAILURES, 10_000).unwrap_or(3),
         }),
-        "cert_expiry" => Some(Kind::CertExpiry {
-            within: wait(table, &alerts::WITHIN).unwrap_or(Duration::from_secs(21 * 86_400)),
-        }),
+        "cert_expiry" => {
+            Some(Kind::CertExpiry { within: wait(table, &alerts::WITHIN).unwrap_or(Duration::from_secs(21 * 86_400)) })
+        }
         "degraded" => Some(Kind::Degraded),
         "challenged" => Some(Kind::Challenged),
         "cleanup" => Some(Kind::Cleanup),
@@ -300,7 +323,13 @@ pub struct Given<'a> {
 }
 
 /// The rules of a journey: the built-in ones, then its own, which may replace or switch off a built-in one.
-pub fn rules(alert: &AlertOptions, own: &[RuleOptions], defaults: &[RuleOptions], given: &Given<'_>, findings: &Findings) -> Vec<Rule> {
+pub fn rules(
+    alert: &AlertOptions,
+    own: &[RuleOptions],
+    defaults: &[RuleOptions],
+    given: &Given<'_>,
+    findings: &Findings,
+) -> Vec<Rule> {
     let mut rules: Vec<Rule> = Rule::down(given.severity).into_iter().chain(Rule::companions()).collect();
     if let Some(down) = rules.first_mut() {
         apply(down, alert);
@@ -336,7 +365,9 @@ fn apply(rule: &mut Rule, options: &AlertOptions) {
 fn build(written: &RuleOptions, given: &Given<'_>, is_own: bool, findings: &Findings) -> Option<Rule> {
     let lacks = |message: &str, help: &str| {
         if is_own {
-            findings.push(Diagnostic::error(written.place.clone(), message.to_owned()).label("nothing to look at").help(help));
+            findings.push(
+                Diagnostic::error(written.place.clone(), message.to_owned()).label("nothing to look at").help(help),
+            );
         }
     };
     let interval = match given.schedule {
@@ -346,7 +377,10 @@ fn build(written: &RuleOptions, given: &Given<'_>, is_own: bool, findings: &Find
     let (kind, by_run) = match &written.kind {
         Kind::Degraded => {
             if given.slo.is_none_or(|slo| slo.latency.is_none()) {
-                lacks("a degraded run is one over the latency objective, and there is none", "for example [slo] latency = \"2.5s\"");
+                lacks(
+                    "a degraded run is one over the latency objective, and there is none",
+                    "for example [slo] latency = \"2.5s\"",
+                );
                 return None;
             }
             (RuleKind::Degraded, 2)
@@ -362,14 +396,19 @@ fn build(written: &RuleOptions, given: &Given<'_>, is_own: bool, findings: &Find
             (RuleKind::Latency { measure: *measure, over: *over, window: *window, min_runs: *min_runs }, 0)
         }
         Kind::BurnRate { objective, fast, min_failures } => {
-            let slo = given.slo.filter(|slo| slo.objective.is_some() && (*objective == Objective::Availability || slo.latency.is_some()));
+            let slo = given.slo.filter(|slo| {
+                slo.objective.is_some() && (*objective == Objective::Availability || slo.latency.is_some())
+            });
             let Some((slo, ratio)) = slo.and_then(|slo| Some((slo, slo.objective?))) else {
                 lacks("the budget of an objective burns, and there is none", "for example [slo] objective = 99.5");
                 return None;
             };
             let windows = burn_windows(*fast, slo.window, interval.unwrap_or(Duration::from_secs(60)));
             if windows.is_empty() {
-                lacks("the objective's window is shorter than those that burn rates are measured over", "give [slo] a longer `window`");
+                lacks(
+                    "the objective's window is shorter than those that burn rates are measured over",
+                    "give [slo] a longer `window`",
+                );
                 return None;
             }
             if let Some(interval) = interval {
@@ -378,7 +417,11 @@ fn build(written: &RuleOptions, given: &Given<'_>, is_own: bool, findings: &Find
                 if needed < 1.0 && *min_failures < 2 {
                     findings.push(
                         Diagnostic::warning(written.place.clone(), "one failed run would fire this rule".to_owned())
-                            .label(format!("{:.2} failed runs in {} are enough", needed, show_duration(windows[0].long)))
+                            .label(format!(
+                                "{:.2} failed runs in {} are enough",
+                                needed,
+                                show_duration(windows[0].long)
+                            ))
                             .help("leave `min_failures` at 3, run the journey more often, or lower the objective"),
                     );
                 }
@@ -404,14 +447,24 @@ fn build(written: &RuleOptions, given: &Given<'_>, is_own: bool, findings: &Find
     })
 }
 
-fn check_window(window: Duration, min_runs: u32, interval: Option<Duration>, written: &RuleOptions, findings: &Findings) {
+fn check_window(
+    window: Duration,
+    min_runs: u32,
+    interval: Option<Duration>,
+    written: &RuleOptions,
+    findings: &Findings,
+) {
     let Some(interval) = interval else { return };
     let runs = window.as_secs_f64() / interval.as_secs_f64();
     if runs < f64::from(min_runs) {
         findings.push(
             Diagnostic::warning(written.place.clone(), format!("`window` holds {runs:.0} runs, fewer than `min_runs`"))
                 .label("it can never fire")
-                .help(format!("at an interval of {} a window of {} holds {min_runs}", show_duration(interval), show_duration(interval * min_runs))),
+                .help(format!(
+                    "at an interval of {} a window of {} holds {min_runs}",
+                    show_duration(interval),
+                    show_duration(interval * min_runs)
+                )),
         );
     }
 }

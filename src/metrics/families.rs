@@ -15,8 +15,8 @@ use crate::metrics::Tables;
 use crate::metrics::exposition::Exemplars;
 use crate::metrics::series::{AlertSeries, Histogram, JourneySeries, ReceiverSeries, SloSeries, StepSeries, StoreOp};
 use crate::notify::retry::Trouble;
-use crate::slo::BURN_NAMES;
 use crate::report::{Fault, MissedReason, Phases, StatusClass};
+use crate::slo::BURN_NAMES;
 
 type Label<'a> = (&'a str, &'a str);
 

@@ -229,7 +229,14 @@ fn the_series_budget_counts_what_a_scrape_shows() {
         state: State::Inactive,
         flapping: false,
     }));
-    let slo = SloSeries { ratio: 0.99, window: Duration::from_secs(3600), remaining: Some(1.0), burn: [Some(1.0); 8], bad: 0, total: 1 };
+    let slo = SloSeries {
+        ratio: 0.99,
+        window: Duration::from_secs(3600),
+        remaining: Some(1.0),
+        burn: [Some(1.0); 8],
+        bad: 0,
+        total: 1,
+    };
     metrics.objectives(true, ["availability", "latency"].map(|name| ((key.clone(), name), slo)));
     let shown = text(&metrics, Format::Text).lines().filter(|l| l.contains("journey=\"j\"")).count() as u64;
     let budget = series_needed(&[j], SETTINGS);

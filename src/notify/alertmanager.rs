@@ -19,7 +19,12 @@ pub fn render(message: &Message, now: Timestamp) -> Json {
     if message.alerts.is_empty() {
         return json!([alert(message, &alone(message), now)]);
     }
-    message.alerts.iter().filter(|fact| fact.standing != Standing::Pending).map(|fact| alert(message, fact, now)).collect()
+    message
+        .alerts
+        .iter()
+        .filter(|fact| fact.standing != Standing::Pending)
+        .map(|fact| alert(message, fact, now))
+        .collect()
 }
 
 fn alone(message: &Message) -> AlertFact {

@@ -494,7 +494,8 @@ impl Backlog {
             self.changed.insert(key);
         }
         let range = (receiver.clone(), 0, 0)..=(receiver.clone(), 0, u32::MAX);
-        let open = self.rows.range_mut(range).map(|(_, row)| row).find(|r| r.is_unsent() && r.message.kind == Kind::Digest);
+        let open =
+            self.rows.range_mut(range).map(|(_, row)| row).find(|r| r.is_unsent() && r.message.kind == Kind::Digest);
         if let Some(row) = open {
             row.message.lines.append(&mut lines);
             row.message.lines.truncate(MOST_LINES);
@@ -521,9 +522,11 @@ impl Backlog {
         let first = row.ended_at.is_none();
         match &verdict {
             Verdict::Delivered => {
-                if dialect.resends() && last && row.incident != 0 && (
-                    row.message.kind != Kind::Resolved || now < row.decided_at + RESEND_END
-                ) {
+                if dialect.resends()
+                    && last
+                    && row.incident != 0
+                    && (row.message.kind != Kind::Resolved || now < row.decided_at + RESEND_END)
+                {
                     row.state = RowState::Waiting;
                     row.maybe_sent = true;
                     row.failures = 0;
@@ -576,9 +579,7 @@ impl Backlog {
         let done: BTreeSet<(ReceiverId, u64)> = self
             .rows
             .values()
-            .filter(|row| {
-                matches!(row.message.kind, Kind::Resolved | Kind::Digest) && row.state.is_final()
-            })
+            .filter(|row| matches!(row.message.kind, Kind::Resolved | Kind::Digest) && row.state.is_final())
             .map(|row| (row.receiver.clone(), row.incident))
             .collect();
         for (receiver, incident) in done {

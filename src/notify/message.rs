@@ -309,7 +309,9 @@ impl Message {
         let trouble = || Some(self.trouble()).filter(|t| !t.is_empty()).map(|t| format!(": {t}")).unwrap_or_default();
         match (self.kind, self.because) {
             (Kind::Test, _) => format!("TEST from journeyd at {}: this receiver works.", self.journey.location),
-            (Kind::Digest, _) => format!("DIGEST: {} more messages than this channel takes in an hour", self.lines.len()),
+            (Kind::Digest, _) => {
+                format!("DIGEST: {} more messages than this channel takes in an hour", self.lines.len())
+            }
             (Kind::Resolved, Because::WasDown) => {
                 format!("RESOLVED {subject}: was down for {took} and passes again")
             }

@@ -68,7 +68,12 @@ impl Sender {
                 Err(_) => mail::compose(&sending.message, &sending.id, receiver.zone).text,
             };
             let body = redact_for_sinks(&body);
-            tracing::info!(receiver = name, message = sending.message.headline(), body, "would be sent; the dry run takes it as delivered.");
+            tracing::info!(
+                receiver = name,
+                message = sending.message.headline(),
+                body,
+                "would be sent; the dry run takes it as delivered."
+            );
             return End::Answer { status: 200, retry_after: None, body: String::new() };
         };
         if let (Dialect::Email, Some(mailbox)) = (receiver.dialect, &receiver.mailbox) {

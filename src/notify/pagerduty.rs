@@ -24,9 +24,17 @@ pub fn render(message: &Message, routing_key: &str) -> Json {
         Severity::Warning => "warning",
         Severity::Info => "info",
     };
-    let others: Vec<Json> = message.alerts.iter().skip(1).take(100).map(|a| json!({
-        "journey": a.journey.key().to_string(), "rule": a.rule, "standing": a.standing, "what": a.detail,
-    })).collect();
+    let others: Vec<Json> = message
+        .alerts
+        .iter()
+        .skip(1)
+        .take(100)
+        .map(|a| {
+            json!({
+                "journey": a.journey.key().to_string(), "rule": a.rule, "standing": a.standing, "what": a.detail,
+            })
+        })
+        .collect();
     let mut event = json!({
         "routing_key": routing_key,
         "event_action": action,

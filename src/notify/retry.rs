@@ -218,7 +218,12 @@ mod tests {
     fn a_pause_is_also_asked_for_in_a_body() {
         let now = Timestamp::from_secs(0);
         for (dialect, status, body, secs) in [
-            (Dialect::Discord, 429, r#"{"message":"You are being rate limited.","retry_after":64.5,"global":false}"#, 64.5),
+            (
+                Dialect::Discord,
+                429,
+                r#"{"message":"You are being rate limited.","retry_after":64.5,"global":false}"#,
+                64.5,
+            ),
             (Dialect::Telegram, 429, r#"{"ok":false,"error_code":429,"parameters":{"retry_after":35}}"#, 35.0),
             (Dialect::Slack, 200, r#"{"ok":false,"error":"rate_limited","retry_after":1}"#, 1.0),
             (Dialect::Discord, 429, r#"{"retry_after":1e30}"#, 0.0),
@@ -227,8 +232,15 @@ mod tests {
             let got = verdict(dialect, &answer(status, None, body), now);
             assert_eq!(got, Verdict::Retry { at_least, trouble: Trouble::RateLimited }, "{body}");
         }
-        let legacy = answer(200, None, "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 429");
-        assert_eq!(verdict(Dialect::Teams, &legacy, now), Verdict::Retry { at_least: None, trouble: Trouble::RateLimited });
+        let legacy = answer(
+            200,
+            None,
+            "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 429",
+        );
+        assert_eq!(
+            verdict(Dialect::Teams, &legacy, now),
+            Verdict::Retry { at_least: None, trouble: Trouble::RateLimited }
+        );
     }
 
     #[test]

@@ -99,7 +99,7 @@ fn text(text: impl Into<String>) -> Piece {
     Piece::Text(text.into())
 }
 
-fn code(text: impl ToString) -> Piece {
+fn code(text: &(impl ToString + ?Sized)) -> Piece {
     Piece::Code(text.to_string())
 }
 
@@ -109,9 +109,11 @@ fn line(label: &'static str, pieces: Vec<Piece>) -> Line {
 
 impl Story {
     pub fn of(message: &Message) -> Self {
-        let reproduce = message.failure.as_ref().filter(|_| matches!(message.kind, Kind::Firing | Kind::Updated)).and_then(
-            |facts| Some((facts.curl.clone()?, message.rerun().unwrap_or_default())),
-        );
+        let reproduce = message
+            .failure
+            .as_ref()
+            .filter(|_| matches!(message.kind, Kind::Firing | Kind::Updated))
+            .and_then(|facts| Some((facts.curl.clone()?, message.rerun().unwrap_or_default())));
         Self {
             title: title(message),
             headline: message.headline(),
@@ -162,7 +164,8 @@ fn tone(message: &Message) -> Tone {
 fn body(message: &Message) -> Vec<Line> {
     let mut lines = Vec::new();
     if let Some(receiver) = &message.instead_of {
-        lines.push(line("", vec![text("This could not be delivered to "), code(receiver), text(", which it was for.")]));
+        lines
+            .push(line("", vec![text("This could not be delivered to "), code(receiver), text(", which it was for.")]));
     }
     match message.kind {
         Kind::Test => {
@@ -176,8 +179,17 @@ fn body(message: &Message) -> Vec<Line> {
             )];
         }
         Kind::Digest => {
-            lines.push(line("", vec![text("More messages than this channel takes in an hour (its budget). They were:")]));
-            lines.extend(message.lines.iter().take(MOST_LINES).map(|headline| line("", vec![Piece::ShortCode(headline.clone(), 200)])));
+            lines.push(line(
+                "",
+                vec![text("More messages than this channel takes in an hour (its budget). They were:")],
+            ));
+            lines.extend(
+                message
+                    .lines
+                    .iter()
+                    .take(MOST_LINES)
+                    .map(|headline| line("", vec![Piece::ShortCode(headline.clone(), 200)])),
+            );
             if message.lines.len() > MOST_LINES {
                 lines.push(line("", vec![text(format!("and {} more", message.lines.len() - MOST_LINES))]));
             }
@@ -232,8 +244,10 @@ fn resolved(message: &Message, lines: &mut Vec<Line>) {
             vec![
                 text("It lasted "),
                 Piece::Strong(took),
-                text(" and is over. No alert reached this channel meanwhile: it was over before one was due, or could \
-                      not be delivered."),
+                text(
+                    " and is over. No alert reached this channel meanwhile: it was over before one was due, or could \
+                      not be delivered.",
+                ),
             ],
         ),
         Because::Removed => line(
@@ -243,9 +257,7 @@ fn resolved(message: &Message, lines: &mut Vec<Line>) {
         Because::FlappingEnded => {
             line("", vec![text("It no longer changes back and forth. That lasted "), Piece::Strong(took), text(".")])
         }
-        _ if is_down => {
-            line("", vec![text("Passes again. It was down for "), Piece::Strong(took), text(".")])
-        }
+        _ if is_down => line("", vec![text("Passes again. It was down for "), Piece::Strong(took), text(".")]),
         _ => line("", vec![text("Over. It lasted "), Piece::Strong(took), text(".")]),
     });
     let mut down = vec![text("from "), Piece::Time(message.started_at)];
@@ -260,10 +272,7 @@ fn resolved(message: &Message, lines: &mut Vec<Line>) {
         lines.push(line("Journeys", list(message.alerts.iter().map(|a| a.journey.key().to_string()).collect())));
     }
     match &message.failure {
-        Some(facts) => lines.push(line(
-            "It was",
-            vec![code(&facts.step), text(" "), code(facts.failure.reason)],
-        )),
+        Some(facts) => lines.push(line("It was", vec![code(&facts.step), text(" "), code(&facts.failure.reason)])),
         None if !message.detail.is_empty() => lines.push(line("It was", vec![code(&message.detail)])),
         None => {}
     }
@@ -290,9 +299,9 @@ fn firing(message: &Message, lines: &mut Vec<Line>) {
             let status = facts.status.map(|s| format!(" {s}")).unwrap_or_default();
             lines.push(line(
                 "Step",
-                vec![code(&facts.step), text(" failed: "), code(facts.failure.reason), text(status)],
+                vec![code(&facts.step), text(" failed: "), code(&facts.failure.reason), text(status)],
             ));
-            lines.push(line("Request", vec![code(format!("{} {}", facts.method, facts.url))]));
+            lines.push(line("Request", vec![code(&format!("{} {}", facts.method, facts.url))]));
             lines.push(line("Expected", vec![code(&facts.failure.expected)]));
             lines.push(line(
                 "Got",
@@ -358,7 +367,7 @@ fn others(message: &Message, lines: &mut Vec<Line>) {
     }
     lines.push(line("Same cause", vec![text(format!("{} more: {}", others.len(), counts.join(", ")))]));
     for alert in others.iter().take(MOST_ALERTS) {
-        let mut pieces = vec![text("• "), code(alert.journey.key()), text(" ")];
+        let mut pieces = vec![text("• "), code(&alert.journey.key()), text(" ")];
         if alert.rule.as_str() != "down" {
             pieces.push(text(format!("{}: ", alert.rule)));
         }

@@ -19,9 +19,12 @@ const TEXT: usize = 16_000;
 pub fn render(message: &Message, zone: Tz) -> Json {
     let story = Story::of(message);
     let markup = Markdown { zone, discord: false };
-    let mut body = vec![block(&cut(&tame(&story.title), TITLE), json!({
-        "weight": "Bolder", "size": "Medium", "color": colour(story.tone), "style": "heading",
-    }))];
+    let mut body = vec![block(
+        &cut(&tame(&story.title), TITLE),
+        json!({
+            "weight": "Bolder", "size": "Medium", "color": colour(story.tone), "style": "heading",
+        }),
+    )];
     let mut left = TEXT;
     for text in lines(&markup, &story.lines).into_iter().take(MOST_LINES) {
         let length = text.chars().count();

@@ -16,7 +16,10 @@ pub enum Body {
     Standard,
     /// What Alertmanager sends to webhooks.
     Alertmanager,
-    Own { template: BodyTemplate, content_type: String },
+    Own {
+        template: BodyTemplate,
+        content_type: String,
+    },
 }
 
 /// Larger bodies are refused by many receivers, and no template needs them.
@@ -54,7 +57,9 @@ impl BodyTemplate {
             text => lines(&discord::Plain { zone: chrono_tz::Tz::UTC }, &story.lines).join("\n"),
         };
         let text = environment.render_str(&self.0, values).map_err(|error| match error.line() {
-            Some(line) => format!("line {line}: {}", error.detail().map_or_else(|| error.kind().to_string(), str::to_owned)),
+            Some(line) => {
+                format!("line {line}: {}", error.detail().map_or_else(|| error.kind().to_string(), str::to_owned))
+            }
             None => error.to_string(),
         })?;
         if text.len() > MOST { Err("the body is larger than 1 MiB".to_owned()) } else { Ok(text) }

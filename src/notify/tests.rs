@@ -104,7 +104,8 @@ fn payloads_are_as_they_were_read() {
 /// Everything that a target or a file can put into a message, as bad as it gets.
 fn hostile() -> Message {
     let mut message = large(Kind::Firing, Because::First);
-    let text = "<!channel> & ``` *bold* _x_ <@U1|x> @everyone [a](http://evil) <b>x</b> \u{202e}\r\nSubject: y\n".repeat(200);
+    let text =
+        "<!channel> & ``` *bold* _x_ <@U1|x> @everyone [a](http://evil) <b>x</b> \u{202e}\r\nSubject: y\n".repeat(200);
     message.journey.title = text.clone();
     message.journey.owner = Some(text.clone());
     let facts = message.failure.as_mut().unwrap();
@@ -160,7 +161,9 @@ fn no_limit_of_a_receiver_is_broken() {
 fn nothing_that_a_target_says_becomes_markup() {
     let hostile = hostile();
     let text = |dialect| body(dialect, &hostile).to_string();
-    for dialect in [Dialect::Slack, Dialect::Discord, Dialect::Mattermost, Dialect::Teams, Dialect::GoogleChat, Dialect::Telegram] {
+    for dialect in
+        [Dialect::Slack, Dialect::Discord, Dialect::Mattermost, Dialect::Teams, Dialect::GoogleChat, Dialect::Telegram]
+    {
         assert!(!text(dialect).contains('\u{202e}'), "{dialect:?} turns the direction of writing");
     }
     let mut slack = body(Dialect::Slack, &hostile);
@@ -196,7 +199,8 @@ fn no_secret_of_a_receiver_is_in_its_payload_unless_that_is_where_it_belongs() {
 
 #[test]
 fn requests_go_where_each_service_wants_them() {
-    let wire = |dialect| wires(&receiver(dialect), "ops", "msg_1", &message(Kind::Firing, Because::First), now()).unwrap();
+    let wire =
+        |dialect| wires(&receiver(dialect), "ops", "msg_1", &message(Kind::Firing, Because::First), now()).unwrap();
     let url = |dialect| wire(dialect)[0].url.expose().to_owned();
     assert_eq!(url(Dialect::Discord), "https://hook.example/T0/very-secret-path?wait=true");
     assert!(url(Dialect::GoogleChat).contains("messageReplyOption=REPLY_MESSAGE_FALLBACK_TO_NEW_THREAD"));
@@ -217,7 +221,11 @@ fn an_own_template_sees_the_standard_body_and_is_tried_at_load() {
     let rendered = BodyTemplate::parse(good, &sample).unwrap().render(&sample).unwrap();
     let parsed: Json = serde_json::from_str(&rendered).unwrap();
     assert_eq!(parsed["journeys"], serde_json::json!(["checkout", "login", "search"]));
-    for (bad, what) in [("{{ headlin }}", "undefined"), ("{% for %}", "line 1"), ("{% for i in range(100000) %}{% for j in range(100000) %}x{% endfor %}{% endfor %}", "")] {
+    for (bad, what) in [
+        ("{{ headlin }}", "undefined"),
+        ("{% for %}", "line 1"),
+        ("{% for i in range(100000) %}{% for j in range(100000) %}x{% endfor %}{% endfor %}", ""),
+    ] {
         let error = BodyTemplate::parse(bad, &sample).unwrap_err();
         assert!(error.contains(what), "{bad}: {error}");
     }
@@ -227,7 +235,9 @@ fn an_own_template_sees_the_standard_body_and_is_tried_at_load() {
 fn telegram_gets_the_text_without_markup_when_it_cannot_parse_it_and_follows_a_chat_that_moved() {
     let telegram = receiver(Dialect::Telegram);
     let sample = message(Kind::Firing, Because::First);
-    let again = |answer: &str| wire::second_try(&telegram, &sample, answer).map(|w| serde_json::from_str::<Json>(&w.body).unwrap());
+    let again = |answer: &str| {
+        wire::second_try(&telegram, &sample, answer).map(|w| serde_json::from_str::<Json>(&w.body).unwrap())
+    };
     let plain = again(r#"{"ok":false,"error_code":400,"description":"Bad Request: can't parse entities: x"}"#).unwrap();
     assert!(plain.get("parse_mode").is_none() && plain["text"].as_str().unwrap().contains("checkout"));
     let moved = again(r#"{"ok":false,"error_code":400,"parameters":{"migrate_to_chat_id":-100999}}"#).unwrap();

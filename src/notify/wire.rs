@@ -21,7 +21,13 @@ pub struct Wire {
 }
 
 /// The requests of a message; more than one only where every instance is told.
-pub fn wires(receiver: &Receiver, name: &str, id: &str, message: &Message, now: Timestamp) -> Result<Vec<Wire>, String> {
+pub fn wires(
+    receiver: &Receiver,
+    name: &str,
+    id: &str,
+    message: &Message,
+    now: Timestamp,
+) -> Result<Vec<Wire>, String> {
     let first = receiver.urls.first().cloned().unwrap_or_else(|| Secret::new(""));
     let mut content_type = "application/json".to_owned();
     let mut headers = Vec::new();

@@ -8,8 +8,8 @@ use crate::journey::Severity;
 use crate::notify::retry::{Trouble, Verdict as Delivery};
 use crate::pipeline::judge::Verdict;
 use crate::pipeline::{Input, Pipeline, RECENT, SHOW_EVERY};
-use crate::web::picture::{AlertPicture, Picture};
 use crate::report::{Fault, Outcome, RunReport, StepOutcome};
+use crate::web::picture::{AlertPicture, Picture};
 
 impl Verdict {
     pub fn append(&mut self, mut other: Self) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::alert::{Alert, AlertKey, Engine, Observation, Subject as Watched, Transition, Why};
 use crate::clock::Timestamp;
-use crate::ids::{JourneyId, OWN_JOURNEY, JourneyKey, ReceiverId, RuleId, VariantId};
+use crate::ids::{JourneyId, JourneyKey, OWN_JOURNEY, ReceiverId, RuleId, VariantId};
 use crate::incident::{Act, Happening, Incident};
 use crate::journey::rule::Rule;
 use crate::journey::{Journey, Severity};
@@ -16,7 +16,7 @@ use crate::mute::{Maintenance, Silence};
 use crate::notify::NotifySettings;
 use crate::notify::backlog::{Backlog, Ended, Row, Sending};
 use crate::notify::retry::{End, Trouble, Verdict as Delivery};
-use crate::report::{Fault, LastResult, Outcome, RunReport, StepOutcome};
+use crate::report::{FailureFacts, Fault, LastResult, Outcome, RunReport, StepOutcome};
 use crate::slo::{Counts, minute_of};
 use crate::store::{Restored, RunRow, Write};
 use crate::timetable::Timetable;
@@ -75,6 +75,8 @@ pub(super) struct Standing {
     pub last: LastResult,
     /// Of the last passed run; written when an outage begins.
     pub last_good: Option<Arc<RunReport>>,
+    /// What failed last, for an alert that only flaps.
+    pub last_failure: Option<FailureFacts>,
 }
 
 pub struct Judge {
@@ -252,11 +254,15 @@ impl Judge {
             return;
         }
         let facts = report.failure_facts();
+        if let (Some(facts), Some(standing)) = (&facts, self.standings.get_mut(key)) {
+            standing.last_failure = Some(facts.clone());
+        }
         let seen = Observation::of(report, facts.as_ref());
         let transitions = self.engine.observe(key, &seen, now);
         let row = row_of(report, last, counts, self.engine.remembered(key));
         verdict.writes.push(Write::Run(Box::new(row)));
-        let begins = transitions.iter().any(|t| t.key.rule.as_str() == "down" && t.from == crate::alert::State::Inactive);
+        let begins =
+            transitions.iter().any(|t| t.key.rule.as_str() == "down" && t.from == crate::alert::State::Inactive);
         if begins
             && let Some(good) = self.standings.get(key).and_then(|s| s.last_good.as_ref())
             && let Ok(report) = serde_json::to_string(&**good)
@@ -310,7 +316,7 @@ impl Judge {
     pub(super) fn moved(
         &mut self,
         transition: Transition,
-        facts: Option<&crate::report::FailureFacts>,
+        facts: Option<&FailureFacts>,
         now: Timestamp,
         verdict: &mut Verdict,
     ) {
@@ -375,7 +381,14 @@ impl Judge {
         self.take_rows(verdict);
     }
 
-    fn receiver_is(&mut self, receiver: &ReceiverId, failing: bool, error: &str, now: Timestamp, verdict: &mut Verdict) {
+    fn receiver_is(
+        &mut self,
+        receiver: &ReceiverId,
+        failing: bool,
+        error: &str,
+        now: Timestamp,
+        verdict: &mut Verdict,
+    ) {
         if failing {
             self.refused_at.insert(receiver.clone(), now);
         } else {

@@ -36,16 +36,27 @@ use crate::notify::outbox::Sender;
 use crate::notify::retry::{End, Trouble, Verdict as Delivery};
 use crate::pipeline::judge::{Judge, JudgeSettings, Verdict};
 use crate::report::{MissedReason, RunReport};
-use crate::web::picture::Picture;
 use crate::store::{Committed, Store, Write, compact};
+use crate::web::picture::Picture;
+
+/// What became of what somebody asked for; `Err` says why nothing.
+pub type Done = Result<String, String>;
 
 /// Everything that can happen.
 pub enum Input {
     Report(Arc<RunReport>),
-    Missed { key: JourneyKey, scheduled_at: Timestamp, reason: MissedReason, count: u64 },
+    Missed {
+        key: JourneyKey,
+        scheduled_at: Timestamp,
+        reason: MissedReason,
+        count: u64,
+    },
     Configure(Box<JudgeSettings>),
     /// Somebody asks for something; the answer comes once it is committed.
-    Act { act: Act, reply: oneshot::Sender<Result<String, String>> },
+    Act {
+        act: Act,
+        reply: oneshot::Sender<Done>,
+    },
 }
 
 /// Reports waiting for the pipeline; beyond this, runs wait to hand theirs in.
@@ -93,7 +104,7 @@ pub struct Pipeline {
     recent: VecDeque<Incident>,
     shown: watch::Sender<Arc<Picture>>,
     /// Answers that wait for their commit.
-    replies: Vec<(oneshot::Sender<Result<String, String>>, Result<String, String>)>,
+    replies: Vec<(oneshot::Sender<Done>, Done)>,
     beat: Beat,
 }
 

@@ -49,7 +49,8 @@ impl Judge {
             Timetable::Cron(_) => 0.0,
         };
         let budget = scheduled.max(sum.runs as f64) * (1.0 - ratio);
-        let failed = f64::from(incident.members.iter().filter(|m| m.alert.journey == *key).map(|m| m.failed_runs).max()?);
+        let failed =
+            f64::from(incident.members.iter().filter(|m| m.alert.journey == *key).map(|m| m.failed_runs).max()?);
         (budget > 0.0 && failed > 0.0).then(|| SloCost {
             slo: Objective::Availability.as_str().to_owned(),
             // A percentage is written with at most a few digits.

@@ -21,7 +21,7 @@ use crate::clock::Timestamp;
 use crate::ids::{JourneyId, JourneyKey, ReceiverId, RuleId};
 use crate::incident::{Acknowledgement, Cause, Happening, Incident, Member, Mute};
 use crate::journey::Severity;
-use crate::notify::message::{About, AlertFact, Because, Kind, Message, Standing};
+use crate::notify::message::{About, AlertFact, Because, Kind, Message, Standing, failed_at};
 use crate::notify::route::{Pace, Subject, escalations_of, receivers_of};
 use crate::pipeline::judge::{Judge, Verdict, has_ended};
 use crate::report::FailureFacts;
@@ -50,7 +50,9 @@ impl Judge {
             Why::FlappingStarted => self.begins_to_flap(key, alert, facts, now),
             Why::FlappingEnded => self.ceases_to_flap(key, alert, now, verdict),
             _ if transition.to == State::Firing && !was_active => self.fires(key, alert, facts, now),
-            why if transition.to == State::Inactive && was_active && has_ended(why) => self.ends(key, why, now, verdict),
+            why if transition.to == State::Inactive && was_active && has_ended(why) => {
+                self.ends(key, why, now, verdict);
+            }
             Why::Removed => self.ends(key, Why::Removed, now, verdict),
             _ if transition.to == State::Pending => self.may_join(key, alert, now),
             why => {
@@ -89,9 +91,8 @@ impl Judge {
             return None;
         }
         // Another rule about the same journey is another face of the same outage.
-        let of_journey = |other: &JourneyKey| {
-            self.incident_of.iter().find(|(alert, _)| alert.journey == *other).map(|(_, id)| *id)
-        };
+        let of_journey =
+            |other: &JourneyKey| self.incident_of.iter().find(|(alert, _)| alert.journey == *other).map(|(_, id)| *id);
         let open_member = |id: &u64, journey: &JourneyKey| {
             self.incidents.get(id).is_some_and(|i| i.members.iter().any(|m| m.alert.journey == *journey && m.is_open()))
         };
@@ -202,7 +203,9 @@ impl Judge {
         let members: Vec<(u64, AlertKey, Severity, Option<Mute>)> = self
             .incidents
             .values()
-            .flat_map(|i| i.members.iter().filter(|m| m.is_open()).map(|m| (i.id, m.alert.clone(), m.severity, m.mute.clone())))
+            .flat_map(|i| {
+                i.members.iter().filter(|m| m.is_open()).map(|m| (i.id, m.alert.clone(), m.severity, m.mute.clone()))
+            })
             .collect();
         for (id, key, severity, before) in members {
             let mut mute = self.mute_of(&key, severity, false, now);
@@ -339,7 +342,13 @@ impl Judge {
     }
 
     /// Another failed run of a journey in an incident.
-    pub(super) fn failed_again(&mut self, journey: &JourneyKey, facts: &FailureFacts, now: Timestamp, verdict: &mut Verdict) {
+    pub(super) fn failed_again(
+        &mut self,
+        journey: &JourneyKey,
+        facts: &FailureFacts,
+        now: Timestamp,
+        verdict: &mut Verdict,
+    ) {
         let key = AlertKey { journey: journey.clone(), rule: RuleId::down() };
         let Some(id) = self.incident_of.get(&key).copied() else { return };
         let Some(alert) = self.engine.get(&key) else { return };
@@ -361,7 +370,8 @@ impl Judge {
         if is_first {
             incident.failed_runs = failures;
         }
-        let joined = is_first && incident.join(facts, now);
+        let flaps = incident.member(&key).is_some_and(|member| member.flapping);
+        let joined = is_first && incident.join(facts, now) && !flaps;
         if freed {
             // It was named as one that only depends on another: that it fails by itself is news.
             incident.named.remove(&key);
@@ -424,9 +434,16 @@ impl Judge {
     }
 
     fn begins_to_flap(&mut self, key: &AlertKey, alert: &Alert, facts: Option<&FailureFacts>, now: Timestamp) {
+        // It may be a good run that shows it; what was wrong is what failed last.
+        let last = self.standings.get(&key.journey).and_then(|standing| standing.last_failure.clone());
+        let facts = facts.or(last.as_ref());
         let known = self.incident_of.get(key).copied();
-        let told_before = known.and_then(|id| self.incidents.get(&id)?.member(key)).is_some_and(|member| member.announced);
+        let told_before =
+            known.and_then(|id| self.incidents.get(&id)?.member(key)).is_some_and(|member| member.announced);
         let mut member = self.member(key, alert, now);
+        if let Some(facts) = facts {
+            member.detail = failed_at(facts);
+        }
         member.flapping = true;
         member.announced = member.mute.is_none();
         if !alert.is_active() {
@@ -485,8 +502,11 @@ impl Judge {
         let ids: Vec<u64> = self.incidents.keys().copied().collect();
         for id in ids {
             let Some(incident) = self.incidents.get(&id) else { continue };
-            let told: Vec<&Member> =
-                incident.members.iter().filter(|m| m.announced && m.mute.is_none() && (m.is_open() || m.flapping)).collect();
+            let told: Vec<&Member> = incident
+                .members
+                .iter()
+                .filter(|m| m.announced && m.mute.is_none() && (m.is_open() || m.flapping))
+                .collect();
             if told.is_empty() {
                 continue;
             }
@@ -501,7 +521,8 @@ impl Judge {
             if incident.acknowledged.is_some() {
                 continue;
             }
-            let telling = self.journeys.get(&incident.alert.journey).map(|j| (j.telling.repeat_every, j.telling.max_reminders));
+            let telling =
+                self.journeys.get(&incident.alert.journey).map(|j| (j.telling.repeat_every, j.telling.max_reminders));
             let (every, most) = telling.unwrap_or((Duration::from_secs(4 * 3600), 6));
             if !every.is_zero() && since >= every && incident.reminders < most {
                 let number = incident.reminders + 1;
@@ -561,7 +582,9 @@ impl Judge {
         let Some(incident) = self.incidents.get_mut(&id) else {
             return Err(format!("there is no open incident {id}"));
         };
-        let by = acknowledgement.as_ref().map(|a| if a.note.is_empty() { a.author.clone() } else { format!("{}: {}", a.author, a.note) });
+        let by = acknowledgement
+            .as_ref()
+            .map(|a| if a.note.is_empty() { a.author.clone() } else { format!("{}: {}", a.author, a.note) });
         let what = if by.is_some() { Happening::Acknowledged } else { Happening::Unacknowledged };
         let is_news = acknowledgement.is_some();
         incident.acknowledged = acknowledgement;
@@ -576,7 +599,8 @@ impl Judge {
         match self.journeys.get(key) {
             Some(journey) => About::of(journey, key, location),
             None if Self::is_own(key) => {
-                let title = key.variant.as_ref().map_or("journeyd itself".to_owned(), |r| format!("journeyd's receiver {r}"));
+                let title =
+                    key.variant.as_ref().map_or("journeyd itself".to_owned(), |r| format!("journeyd's receiver {r}"));
                 About { title, ..About::unknown(key, location) }
             }
             None => About::unknown(key, location),
@@ -590,12 +614,13 @@ impl Judge {
         let all = || notify.receivers.keys().cloned();
         let mut to = receivers_of(&notify.routes, all(), subject);
         if Self::is_own(&key.journey) {
-            if to.is_empty() {
-                // What no route takes must not be lost: it says that others may be.
-                to = all().map(|id| (id, Pace::default())).collect();
-            }
             let failing = key.journey.variant.as_ref().map(|variant| variant.as_str());
             to.retain(|(id, _)| Some(id.as_str()) != failing);
+            if to.is_empty() {
+                // What no route takes must not be lost: it says that others may be.
+                let others = all().filter(|id| Some(id.as_str()) != failing);
+                to = others.map(|id| (id, Pace::default())).collect();
+            }
         }
         to
     }
@@ -605,7 +630,8 @@ impl Judge {
         let incident = self.incidents.get(&id)?;
         let inhibited = |member: &&Member| matches!(member.mute, Some(Mute::Inhibited(_)));
         // The first that is not only there because of another; the one that opened it, if it can be.
-        let speaks = |member: &&Member| (kind == Kind::Resolved || member.is_open() || member.flapping) && !inhibited(member);
+        let speaks =
+            |member: &&Member| (kind == Kind::Resolved || member.is_open() || member.flapping) && !inhibited(member);
         let lead = incident
             .member(&incident.alert)
             .filter(|member| speaks(member))
@@ -639,7 +665,9 @@ impl Judge {
         };
         message.alerts.push(fact(lead));
         // What is silenced is nobody's business who did not ask.
-        let quiet = |member: &&Member| matches!(member.mute, Some(Mute::Silence(_) | Mute::Maintenance(_))) && !member.announced;
+        let quiet = |member: &&Member| {
+            matches!(member.mute, Some(Mute::Silence(_) | Mute::Maintenance(_))) && !member.announced
+        };
         let others = incident.members.iter().filter(|member| member.alert != lead.alert && !quiet(member));
         message.alerts.extend(others.map(fact));
         if kind != Kind::Resolved {
@@ -670,5 +698,4 @@ impl Judge {
         }
         Some(message)
     }
-
 }

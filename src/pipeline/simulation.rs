@@ -60,7 +60,11 @@ fn world() -> JudgeSettings {
         journey("login", "shop", slo),
         journey("search", "shop", "[alert]\nfail_after = 1\nrecover_after = 1\n"),
         journey("checkout", "shop", "[alert]\ndepends_on = [\"login\"]\nfail_when = \"2 of 3\"\n"),
-        journey("other", "else", "[alert]\nfor = \"10m\"\nkeep_firing_for = \"10m\"\nrepeat_every = \"1h\"\n[[alerts]]\nid = \"slow\"\nkind = \"latency\"\nover = \"3s\"\nwindow = \"1h\"\n"),
+        journey(
+            "other",
+            "else",
+            "[alert]\nfor = \"10m\"\nkeep_firing_for = \"10m\"\nrepeat_every = \"1h\"\n[[alerts]]\nid = \"slow\"\nkind = \"latency\"\nover = \"3s\"\nwindow = \"1h\"\n",
+        ),
     ];
     let url = || vec![Secret::new("http://r")];
     let id = |name: &str| ReceiverId::new(name).unwrap();
@@ -103,7 +107,8 @@ impl Memory {
                     if ["passed", "failed"].contains(&run.outcome) {
                         let at = run.started_at + run.duration;
                         let duration = (run.outcome == "passed").then_some(run.duration);
-                        let sample = Sample { at, duration, responses: run.responses, server_errors: run.server_errors };
+                        let sample =
+                            Sample { at, duration, responses: run.responses, server_errors: run.server_errors };
                         self.samples.push((run.key.clone(), sample));
                         if self.samples.len() > 400 {
                             self.samples.drain(..100);
@@ -134,7 +139,9 @@ impl Memory {
     fn restored(&self, now: Timestamp) -> Restored {
         let open = |id: u64| self.incidents.get(&id).is_some_and(|i| i.resolved_at.is_none());
         let unfinished = |row: &Row| {
-            self.outbox.values().any(|o| o.receiver == row.receiver && o.incident == row.incident && !o.state.is_final())
+            self.outbox
+                .values()
+                .any(|o| o.receiver == row.receiver && o.incident == row.incident && !o.state.is_final())
         };
         let numbers = self.incidents.keys().copied().chain(self.outbox.keys().map(|k| k.1));
         let first = (now - MINUTES).micros() / 60_000_000 - 1;
@@ -154,7 +161,12 @@ impl Memory {
                 .collect(),
             silences: self.silences.values().cloned().collect(),
             hours: self.hours.iter().map(|((key, hour), c)| (key.clone(), hour * 60, *c)).collect(),
-            minutes: self.minutes.iter().filter(|((_, m), _)| *m >= first).map(|((key, m), c)| (key.clone(), *m, *c)).collect(),
+            minutes: self
+                .minutes
+                .iter()
+                .filter(|((_, m), _)| *m >= first)
+                .map(|((key, m), c)| (key.clone(), *m, *c))
+                .collect(),
             samples: self.samples.clone(),
         }
     }
@@ -167,7 +179,8 @@ impl Memory {
         self.hours.retain(|(_, h), _| *h >= minute / 60);
         let old: BTreeSet<u64> =
             self.incidents.values().filter(|i| i.resolved_at.is_some_and(|at| at < before)).map(|i| i.id).collect();
-        self.outbox.retain(|key, row| !(old.contains(&key.1) || (key.1 == 0 && row.ended_at.is_some_and(|at| at < before))));
+        self.outbox
+            .retain(|key, row| !(old.contains(&key.1) || (key.1 == 0 && row.ended_at.is_some_and(|at| at < before))));
         self.incidents.retain(|id, _| !old.contains(id));
         self.silences.retain(|_, silence| silence.ends_at >= before);
     }
@@ -177,7 +190,12 @@ impl Memory {
 enum Disk {
     Memory(Box<Memory>),
     /// The real one, besides.
-    Real { memory: Box<Memory>, store: Option<Store>, settings: StoreSettings, runtime: tokio::runtime::Runtime },
+    Real {
+        memory: Box<Memory>,
+        store: Option<Store>,
+        settings: StoreSettings,
+        runtime: Box<tokio::runtime::Runtime>,
+    },
 }
 
 impl Disk {
@@ -230,7 +248,11 @@ struct Simulation {
 }
 
 fn report(name: &str, at: Timestamp, outcome: &Outcome, secs: u64) -> Arc<RunReport> {
-    let mut exchange = crate::runner::blank_exchange("GET", format!("http://{}/{name}", if name == "other" { "else" } else { "shop" }), "r".into());
+    let mut exchange = crate::runner::blank_exchange(
+        "GET",
+        format!("http://{}/{name}", if name == "other" { "else" } else { "shop" }),
+        "r".into(),
+    );
     let step = match outcome {
         Outcome::Failed(reason) => {
             exchange.status = (*reason == Reason::Http5xx).then_some(503);
@@ -382,7 +404,13 @@ impl Simulation {
                 continue;
             }
             let sending = self.flying.remove(0);
-            let how = if calm { 0 } else if self.receivers_up { self.dice.below(12) } else { 9 };
+            let how = if calm {
+                0
+            } else if self.receivers_up {
+                self.dice.below(12)
+            } else {
+                9
+            };
             let answer = |status| End::Answer { status, retry_after: None, body: String::new() };
             let (end, has_it) = match how {
                 8 => (answer(404), false),
@@ -498,7 +526,13 @@ impl Simulation {
             self.deliver(true);
         }
         self.check();
-        assert_eq!(self.judge.open_incidents().count(), 0, "seed {}: {:?}", self.seed, self.judge.open_incidents().next());
+        assert_eq!(
+            self.judge.open_incidents().count(),
+            0,
+            "seed {}: {:?}",
+            self.seed,
+            self.judge.open_incidents().next()
+        );
         let waiting: u64 = self.judge.queue_lengths().values().sum();
         assert_eq!(waiting, 0, "seed {}: messages that never end", self.seed);
     }
@@ -513,19 +547,20 @@ impl Simulation {
             let resends = receiver.as_str() == "am";
             let sequences: Vec<u32> = seen.iter().map(|s| s.0).collect();
             assert!(sequences.is_sorted(), "seed {seed}: {receiver} {incident}: {seen:?}");
-            let digested = self
-                .disk
-                .memory()
-                .outbox
-                .values()
-                .any(|row| row.receiver == *receiver && row.incident == *incident && row.state == RowState::Digested);
+            let digested =
+                self.disk.memory().outbox.values().any(|row| {
+                    row.receiver == *receiver && row.incident == *incident && row.state == RowState::Digested
+                });
             for (i, (_, kind, because)) in seen.iter().enumerate() {
                 let may_know = i > 0 || digested || resends || self.maybe.contains(&(receiver.clone(), *incident));
                 if *kind == Kind::Resolved && *because == Because::Recovered {
                     assert!(may_know, "seed {seed}: a plain resolve without a fire: {receiver} {incident} {seen:?}");
                 }
                 if *because == Because::WasDown {
-                    assert!(i == 0 || self.maybe.contains(&(receiver.clone(), *incident)), "seed {seed}: {receiver} {incident} {seen:?}");
+                    assert!(
+                        i == 0 || self.maybe.contains(&(receiver.clone(), *incident)),
+                        "seed {seed}: {receiver} {incident} {seen:?}"
+                    );
                 }
             }
         }
@@ -565,7 +600,8 @@ fn busy_days_end_with_every_message_told() {
         simulation.verdict();
         // Neither errored nor missed runs burn budget: what is counted is what passed or failed.
         let login = key("login");
-        let counted: u64 = simulation.disk.memory().hours.iter().filter(|((k, _), _)| *k == login).map(|(_, c)| c.runs).sum();
+        let counted: u64 =
+            simulation.disk.memory().hours.iter().filter(|((k, _), _)| *k == login).map(|(_, c)| c.runs).sum();
         assert_eq!(counted, simulation.judged, "seed {seed}");
         assert!(simulation.errored > 0, "seed {seed}");
     }
@@ -575,10 +611,11 @@ fn busy_days_end_with_every_message_told() {
 fn two_hundred_seeds_hold_with_the_real_store() {
     for seed in 0..200 {
         let dir = tempfile::tempdir().unwrap();
-        let keep = Keep { runs: Duration::from_secs(86_400), counts: Duration::from_secs(30 * 86_400), max_size: 1 << 30 };
+        let keep =
+            Keep { runs: Duration::from_secs(86_400), counts: Duration::from_secs(30 * 86_400), max_size: 1 << 30 };
         let settings = StoreSettings { dir: dir.path().join("data"), keep, samples: Duration::from_secs(3600) };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let disk = Disk::Real { memory: Box::default(), store: None, settings, runtime };
+        let disk = Disk::Real { memory: Box::default(), store: None, settings, runtime: Box::new(runtime) };
         let mut simulation = Simulation::new(1000 + seed, disk);
         simulation.live(15, Duration::from_secs(60));
         simulation.crash();
@@ -646,10 +683,8 @@ fn a_dead_host_with_two_hundred_journeys_is_one_message_and_one_resolve() {
 #[test]
 fn who_depends_on_what_is_down_is_named_and_told_when_it_fails_on_its_own() {
     let mut settings = world();
-    settings.journeys = vec![
-        journey("login", "shop", ""),
-        journey("checkout", "pay", "[alert]\ndepends_on = [\"login\"]\n"),
-    ];
+    settings.journeys =
+        vec![journey("login", "shop", ""), journey("checkout", "pay", "[alert]\ndepends_on = [\"login\"]\n")];
     let hook = ReceiverId::new("hook").unwrap();
     settings.notify.receivers.retain(|id, _| *id == hook);
     let mut now = Timestamp::from_secs(1_790_000_000);
@@ -657,10 +692,19 @@ fn who_depends_on_what_is_down_is_named_and_told_when_it_fails_on_its_own() {
     let mut told = Vec::new();
     // Minute by minute: login, checkout.
     for (login, checkout) in [
-        ("f", "f"), ("f", "f"), ("f", "f"), ("f", "f"),
+        ("f", "f"),
+        ("f", "f"),
+        ("f", "f"),
+        ("f", "f"),
         // login heals; checkout turns out to be broken as well.
-        ("p", "f"), ("p", "f"), ("p", "f"), ("p", "f"), ("p", "f"),
-        ("p", "p"), ("p", "p"), ("p", "p"),
+        ("p", "f"),
+        ("p", "f"),
+        ("p", "f"),
+        ("p", "f"),
+        ("p", "f"),
+        ("p", "p"),
+        ("p", "p"),
+        ("p", "p"),
     ] {
         for (name, outcome) in [("login", login), ("checkout", checkout)] {
             let reason = if name == "login" { Reason::Http5xx } else { Reason::AssertionCss };

@@ -19,8 +19,8 @@ use crate::report::{ExchangeReport, Failure, Fault, Outcome, Phases, Reason, Run
 use crate::runner::cookies::Jar;
 use crate::runner::learn::learn_password;
 use crate::runner::oauth::Tokens;
-use crate::runner::self_check::SelfCheck;
 use crate::runner::resolver::{Resolver, RunResolver};
+use crate::runner::self_check::SelfCheck;
 use crate::runner::step::{StepEnd, run_step};
 use crate::runner::timing::Marks;
 use crate::runner::tls::{RootsProblem, SharedTls};

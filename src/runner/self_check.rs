@@ -70,9 +70,10 @@ impl SelfCheck {
         if !is_transport(reason) {
             return report;
         }
-        let failed = report.culprit().and_then(|step| step.exchange.as_ref()).and_then(|exchange| {
-            url::Url::parse(&exchange.url).ok()?.host_str().map(str::to_owned)
-        });
+        let failed = report
+            .culprit()
+            .and_then(|step| step.exchange.as_ref())
+            .and_then(|exchange| url::Url::parse(&exchange.url).ok()?.host_str().map(str::to_owned));
         let host = failed.or_else(|| host.map(str::to_owned)).unwrap_or_else(|| report.key.to_string());
         let suspect = {
             let mut doubt = self.doubt();

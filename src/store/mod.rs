@@ -191,7 +191,7 @@ impl Drop for Store {
 }
 
 /// One daemon per store. The lock goes with the process, however it ends.
-fn lock(dir: &Path) -> Result<File, StoreError> {
+pub fn lock(dir: &Path) -> Result<File, StoreError> {
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dir.join("lock"))?;
     if let Err(error) = rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         if error != rustix::io::Errno::WOULDBLOCK {

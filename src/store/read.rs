@@ -68,7 +68,12 @@ impl Reader {
     }
 
     /// Runs, the newest first. Blocks.
-    pub fn runs(&self, journey: Option<&str>, outcome: Option<&str>, page: &Page) -> Result<Vec<StoredRun>, StoreError> {
+    pub fn runs(
+        &self,
+        journey: Option<&str>,
+        outcome: Option<&str>,
+        page: &Page,
+    ) -> Result<Vec<StoredRun>, StoreError> {
         let db = self.open()?;
         let mut statement = db.prepare(
             "SELECT id, journey, variant, location, run_id, trace_id, scheduled_at, started_at, duration, outcome,
@@ -109,9 +114,8 @@ impl Reader {
             "SELECT incident FROM incidents
              WHERE id < ?1 AND (?2 IS NULL OR (resolved_at IS NULL) = ?2) ORDER BY id DESC LIMIT ?3",
         )?;
-        let rows = statement.query_map(params![page.before.unwrap_or(i64::MAX), open, page.limit()], |row| {
-            row.get::<_, String>(0)
-        })?;
+        let rows = statement
+            .query_map(params![page.before.unwrap_or(i64::MAX), open, page.limit()], |row| row.get::<_, String>(0))?;
         let mut out = Vec::new();
         for text in rows {
             // One that a newer version wrote is left out rather than hiding the others.

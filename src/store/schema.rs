@@ -8,7 +8,8 @@ use crate::store::StoreError;
 const APPLICATION_ID: i32 = 0x6a72_6e79;
 
 /// Each entry brings a store from the version of its index to the next. Never edited once released.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     -- What is known of each journey or variant; times in microseconds since the epoch.
     CREATE TABLE journeys (
@@ -60,7 +61,8 @@ const MIGRATIONS: &[&str] = &["
         runs INTEGER NOT NULL, failed INTEGER NOT NULL, slow INTEGER NOT NULL,
         PRIMARY KEY (hour, journey, variant)
     ) WITHOUT ROWID;
-", "
+",
+    "
     -- What rules over a window look at.
     ALTER TABLE runs ADD COLUMN responses INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE runs ADD COLUMN server_errors INTEGER NOT NULL DEFAULT 0;
@@ -68,7 +70,8 @@ const MIGRATIONS: &[&str] = &["
     -- What is remembered of a journey besides its last result.
     ALTER TABLE journeys ADD COLUMN track TEXT;
     CREATE TABLE silences (id TEXT PRIMARY KEY, ends_at INTEGER NOT NULL, silence TEXT NOT NULL) WITHOUT ROWID;
-"];
+",
+];
 
 /// Settings of a connection that writes. FULL: what was committed survives a power cut.
 pub fn prepare(db: &Connection) -> Result<(), StoreError> {

@@ -1,5 +1,4 @@
 use super::*;
-use crate::store::load::KeptJourney;
 use crate::alert::tests::facts;
 use crate::alert::{Alert, AlertKey, State};
 use crate::ids::{JourneyId, JourneyKey, ReceiverId, RuleId};
@@ -10,6 +9,7 @@ use crate::notify::message::tests::message;
 use crate::notify::message::{Because, Kind};
 use crate::report::LastResult;
 use crate::slo::Counts;
+use crate::store::load::KeptJourney;
 
 const DAY: Duration = Duration::from_secs(86_400);
 

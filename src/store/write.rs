@@ -9,8 +9,8 @@ use crate::alert::{Alert, AlertKey, Remembered};
 use crate::clock::Timestamp;
 use crate::ids::JourneyKey;
 use crate::incident::Incident;
-use crate::notify::backlog::Row;
 use crate::mute::Silence;
+use crate::notify::backlog::Row;
 use crate::report::LastResult;
 use crate::slo::Counts;
 use crate::store::StoreError;
@@ -212,26 +212,27 @@ impl Write {
 
 fn apply_run(db: &Connection, run: &RunRow) -> Result<(), StoreError> {
     let (journey, variant) = (run.key.journey.as_str(), run.key.variant_label());
-    db.prepare_cached("INSERT INTO runs VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,
-         ?13, ?14, ?15)")?.execute(
-        params![
-            journey,
-            variant,
-            run.location,
-            run.run_id,
-            run.trace_id,
-            run.scheduled_at.micros(),
-            run.started_at.micros(),
-            duration_micros(run.duration),
-            run.outcome,
-            run.reason,
-            run.step,
-            run.report,
-            run.responses,
-            run.server_errors,
-            run.maintenance,
-        ],
-    )?;
+    db.prepare_cached(
+        "INSERT INTO runs VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,
+         ?13, ?14, ?15)",
+    )?
+    .execute(params![
+        journey,
+        variant,
+        run.location,
+        run.run_id,
+        run.trace_id,
+        run.scheduled_at.micros(),
+        run.started_at.micros(),
+        duration_micros(run.duration),
+        run.outcome,
+        run.reason,
+        run.step,
+        run.report,
+        run.responses,
+        run.server_errors,
+        run.maintenance,
+    ])?;
     db.prepare_cached(
         "INSERT INTO journeys VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
          ON CONFLICT DO UPDATE SET scheduled_at = excluded.scheduled_at, up = excluded.up,

@@ -135,7 +135,8 @@ async fn status(State(shared): State<Shared>) -> Response<Body> {
             let up = |wanted: Option<bool>| standings.iter().filter(|s| s.up == wanted).count();
             let failing: Vec<&crate::metrics::Standing> =
                 standings.iter().filter(|s| s.up == Some(false)).take(100).collect();
-            let open: Vec<Json> = picture.incidents.iter().filter(|i| i.resolved_at.is_none()).take(100).map(short).collect();
+            let open: Vec<Json> =
+                picture.incidents.iter().filter(|i| i.resolved_at.is_none()).take(100).map(short).collect();
             let firing = picture
                 .alerts
                 .iter()
@@ -370,7 +371,8 @@ fn verbs<'a>(shared: &'a Shared, headers: &HeaderMap) -> Result<&'a Verbs, Refus
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body).map_err(|error| refusal(StatusCode::BAD_REQUEST, &format!("the body is not as expected: {error}")))
+    serde_json::from_slice(body)
+        .map_err(|error| refusal(StatusCode::BAD_REQUEST, &format!("the body is not as expected: {error}")))
 }
 
 fn bounded(name: &str, text: &str, needed: bool) -> Result<String, Refusal> {
@@ -451,7 +453,7 @@ struct SilenceBody {
 async fn add_silence(State(shared): State<Shared>, headers: HeaderMap, body: axum::body::Bytes) -> Response<Body> {
     let act = || -> Result<(Verbs, Act), Refusal> {
         let verbs = verbs(&shared, &headers)?;
-        Ok((verbs.clone(), Act::AddSilence(Box::new(silence_of(read_json(&body)?)?))))
+        Ok((verbs.clone(), Act::AddSilence(Box::new(silence_of(&read_json(&body)?)?))))
     };
     match act() {
         Ok((verbs, act)) => done(&verbs, act, true).await,
@@ -459,13 +461,15 @@ async fn add_silence(State(shared): State<Shared>, headers: HeaderMap, body: axu
     }
 }
 
-fn silence_of(body: SilenceBody) -> Result<Silence, Refusal> {
+fn silence_of(body: &SilenceBody) -> Result<Silence, Refusal> {
     let bad = |text: &str| refusal(StatusCode::BAD_REQUEST, text);
     let at = now();
     let starts_at = body.starts_at.unwrap_or(at);
     let ends_at = match (body.ends_at, &body.duration) {
         (Some(ends), None) => ends,
-        (None, Some(text)) => starts_at + parse_duration(text).ok_or_else(|| bad("`duration` is not a duration such as 2h"))?,
+        (None, Some(text)) => {
+            starts_at + parse_duration(text).ok_or_else(|| bad("`duration` is not a duration such as 2h"))?
+        }
         _ => return Err(bad("a silence ends: give `ends_at` or `duration`, one of them")),
     };
     if ends_at <= starts_at.max(at) {
@@ -522,7 +526,8 @@ async fn backup(State(shared): State<Shared>, headers: HeaderMap) -> Response<Bo
         Err(refusal) => return *refusal,
     };
     let copied = blocking(move || {
-        let own = |error: std::io::Error| refusal(StatusCode::INSUFFICIENT_STORAGE, &format!("no room for a copy: {error}"));
+        let own =
+            |error: std::io::Error| refusal(StatusCode::INSUFFICIENT_STORAGE, &format!("no room for a copy: {error}"));
         let dir = tempfile::Builder::new().prefix("journeyd-backup-").tempdir().map_err(own)?;
         let file = dir.path().join("state.db");
         stored(reader.copy_to(&file))?;
@@ -553,4 +558,3 @@ async fn backup(State(shared): State<Shared>, headers: HeaderMap) -> Response<Bo
         Err(refusal) => *refusal,
     }
 }
-

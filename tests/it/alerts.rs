@@ -6,7 +6,7 @@ use base64::Engine as _;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 
 use crate::support::process::{Running, run};
-use crate::support::sink::Sink;
+use crate::support::sink::{Delivery, Sink};
 use crate::support::target::{Act, Target, response};
 use crate::support::{eventually, folder, sample};
 
@@ -128,9 +128,12 @@ async fn a_receiver_in_trouble_gets_the_message_later_under_the_same_id_and_one_
     let dir = folder(&[("journeyd.toml", &text), ("j/buy.toml", &journey(&target.url, ""))]);
     let daemon = Running::serve(dir.path(), &[]).await;
     status.store(500, Ordering::SeqCst);
-    sink.until("the first attempt", |all| !all.is_empty()).await;
+    // The other receiver's trouble is an alert of its own.
+    let of =
+        |all: &[Delivery]| -> Vec<Delivery> { all.iter().filter(|d| d.alert()["id"] == "down").cloned().collect() };
+    sink.until("the first attempt", |all| !of(all).is_empty()).await;
     sink.answer(200);
-    let told = sink.until("the second attempt", |all| all.len() >= 2).await;
+    let told = of(&sink.until("the second attempt", |all| of(all).len() >= 2).await);
     assert_eq!(told[0].id, told[1].id);
     assert_eq!(told[0].text, told[1].text);
     let failures = |receiver: &str, reason: &str| {
@@ -141,16 +144,16 @@ async fn a_receiver_in_trouble_gets_the_message_later_under_the_same_id_and_one_
             sample(m, "journeyd_notification_last_success_timestamp_seconds{receiver=\"ops\"}").is_some()
         })
         .await;
-    assert_eq!(sample(&text, &failures("ops", "server_error")), Some(1.0));
+    assert!(sample(&text, &failures("ops", "server_error")).is_some_and(|n| n >= 1.0));
     assert_eq!(sample(&text, &failures("gone", "client_error")), Some(1.0));
     assert_eq!(sample(&text, "journeyd_notification_queue_length{receiver=\"gone\"}"), Some(0.0), "it is parked");
     assert!(daemon.output().contains("parked"), "{}", daemon.output());
     // Once it listens again it learns of the whole outage in one message.
     refusing.answer(200);
     status.store(200, Ordering::SeqCst);
-    let told = refusing.until("the end", |all| all.len() >= 2).await;
+    let told = of(&refusing.until("the end", |all| of(all).len() >= 2).await);
     assert_eq!((told[1].kind(), told[1].reason()), ("alert.resolved", "was_down"));
-    let told = sink.until("the end", |all| all.len() >= 3).await;
+    let told = of(&sink.until("the end", |all| of(all).len() >= 3).await);
     assert_eq!((told[2].kind(), told[2].reason()), ("alert.resolved", "recovered"));
 }
 

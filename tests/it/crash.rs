@@ -15,6 +15,8 @@ use crate::support::{folder, sample};
 const PLACES: [&str; 4] = ["before_commit", "after_commit", "after_post", "before_mark"];
 /// Journeys that fail and recover with the target, and others that only make load.
 const FLAKY: usize = 8;
+/// Journeys of one host that fails as a whole.
+const GROUPED: usize = 4;
 const STEADY: usize = 40;
 
 /// Plain and repeatable: which place, how long.
@@ -32,13 +34,19 @@ async fn no_kill_loses_or_doubles_anything() {
     let kills: u64 = std::env::var("JOURNEYD_TEST_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(50);
     let (flaky, status) = Target::switchable().await;
     let (steady, _) = Target::switchable().await;
-    let sink = Sink::start().await;
-    let dir = folder(&files(&flaky, &steady, &sink).iter().map(|(n, t)| (n.as_str(), t.as_str())).collect::<Vec<_>>());
+    let (grouped, host) = Target::switchable().await;
+    let (sink, others) = (Sink::start().await, Sink::start().await);
+    let dir = folder(
+        &files(&flaky, &steady, &grouped, &sink, &others)
+            .iter()
+            .map(|(n, t)| (n.as_str(), t.as_str()))
+            .collect::<Vec<_>>(),
+    );
     let mut dice = Dice(20_261_122);
     let mut died_at: BTreeMap<&str, u64> = BTreeMap::new();
     for kill in 0..kills {
         let place = PLACES.get(usize::try_from(dice.below(6)).unwrap()).copied();
-        live_and_die(dir.path(), place, &mut dice, &status, &mut died_at, kill).await;
+        live_and_die(dir.path(), place, &mut dice, [(&status, 404), (&host, 503)], &mut died_at, kill).await;
     }
     for place in PLACES {
         assert!(died_at.get(place).is_some_and(|n| *n > 0), "never died {place}: {died_at:?}");
@@ -46,6 +54,7 @@ async fn no_kill_loses_or_doubles_anything() {
 
     // Peace: everything recovers and everything is told.
     status.store(200, Ordering::SeqCst);
+    host.store(200, Ordering::SeqCst);
     let mut daemon = Running::serve(dir.path(), &[]).await;
     daemon
         .until_metrics("everything resolved and told", |m| {
@@ -62,21 +71,31 @@ async fn no_kill_loses_or_doubles_anything() {
     check(dir.path(), &sink, kills);
 }
 
-fn files(flaky: &Target, steady: &Target, sink: &Sink) -> Vec<(String, String)> {
-    let journey = |url: &str| {
+/// Journeys that fail each for a reason of its own, with all rules on; some that fail together; some that never fail.
+fn files(flaky: &Target, steady: &Target, grouped: &Target, sink: &Sink, others: &Sink) -> Vec<(String, String)> {
+    let journey = |url: &str, path: &str, rules: &str| {
         format!(
-            "base_url = \"{url}\"\nschedule = {{ every = \"1s\" }}\nalert = {{ fail_after = 1, recover_after = 1 }}\n\
-             [[steps]]\nid = \"s\"\nrequest = \"GET /\"\n"
+            "base_url = \"{url}\"\nschedule = {{ every = \"1s\" }}\nalert = {{ fail_after = 1, recover_after = 1, flapping = false }}\n\
+             slo = {{ objective = 50, latency = \"5s\" }}\n\
+             [[alerts]]\nid = \"slow\"\nkind = \"latency\"\nover = \"20s\"\n\
+             [[alerts]]\nid = \"degraded\"\nkind = \"degraded\"\n{rules}\n\
+             [[steps]]\nid = \"s\"\nrequest = \"GET /{path}\"\n"
         )
     };
+    let all = "[[alerts]]\nid = \"errors\"\nkind = \"error_rate\"\nover = 10\nwindow = \"1h\"\nmin_runs = 3000\n\
+        [[alerts]]\nid = \"burn\"\nkind = \"burn_rate\"\n";
     let config = format!(
         "journeys = [\"j/*.toml\"]\n[limits]\nper_host = 64\n[receivers.ops]\ntype = \"webhook\"\nurl = \"{}\"\n\
-         [[routes]]\nto = [\"ops\"]\ngroup_wait = \"0s\"\n",
-        sink.url()
+         [receivers.am]\ntype = \"alertmanager\"\nurl = \"{other}/am\"\n\
+         [receivers.chat]\ntype = \"mattermost\"\nurl = \"{other}/chat\"\nbudget = 10\n\
+         [[routes]]\nto = [\"ops\", \"am\", \"chat\"]\ngroup_wait = \"0s\"\n",
+        sink.url(),
+        other = others.url(),
     );
     let mut files = vec![("journeyd.toml".to_owned(), config)];
-    files.extend((0..FLAKY).map(|n| (format!("j/flaky-{n}.toml"), journey(&flaky.url))));
-    files.extend((0..STEADY).map(|n| (format!("j/steady-{n}.toml"), journey(&steady.url))));
+    files.extend((0..FLAKY).map(|n| (format!("j/flaky-{n}.toml"), journey(&flaky.url, &n.to_string(), ""))));
+    files.extend((0..STEADY).map(|n| (format!("j/steady-{n}.toml"), journey(&steady.url, "", ""))));
+    files.extend((0..GROUPED).map(|n| (format!("j/grouped-{n}.toml"), journey(&grouped.url, "", all))));
     files
 }
 
@@ -85,7 +104,7 @@ async fn live_and_die(
     dir: &Path,
     place: Option<&'static str>,
     dice: &mut Dice,
-    status: &AtomicU16,
+    targets: [(&AtomicU16, u16); 2],
     died_at: &mut BTreeMap<&'static str, u64>,
     kill: u64,
 ) {
@@ -108,8 +127,10 @@ async fn live_and_die(
             ended = child.wait() => break Some(ended.unwrap()),
             () = &mut end => break None,
             _ = turn.tick() => {
-                let next = if status.load(Ordering::SeqCst) == 200 { 503 } else { 200 };
-                status.store(next, Ordering::SeqCst);
+                for (status, bad) in targets {
+                    let next = if status.load(Ordering::SeqCst) == 200 { bad } else { 200 };
+                    status.store(next, Ordering::SeqCst);
+                }
             }
         }
     };
@@ -135,7 +156,12 @@ fn check(dir: &Path, sink: &Sink, kills: u64) {
 
     // What was decided, as the store has it.
     let mut rows =
-        db.prepare("SELECT incident, sequence, id, state, message FROM outbox ORDER BY incident, sequence").unwrap();
+        db.prepare("SELECT incident, sequence, id, state, message FROM outbox WHERE receiver = 'ops' ORDER BY incident, sequence")
+            .unwrap();
+    let left: i64 = db
+        .query_row("SELECT count(*) FROM outbox WHERE receiver = 'chat' AND state NOT IN ('delivered', 'replaced', 'digested')", [], |r| r.get(0))
+        .unwrap();
+    assert_eq!(left, 0, "the chat is told as well");
     let mut decided: BTreeMap<String, Story> = BTreeMap::new();
     let mut ids: BTreeMap<String, (String, u32, serde_json::Value)> = BTreeMap::new();
     let found = rows.query_map([], |r| Ok((r.get::<_, i64>(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?))).unwrap();
@@ -173,7 +199,9 @@ fn check(dir: &Path, sink: &Sink, kills: u64) {
             let told = seen.iter().any(|(s, _)| s == sequence);
             assert_eq!(told, state == "delivered", "incident {incident}: {kind} is {state}, told {told}");
         }
-        let kinds: Vec<&str> = seen.iter().map(|(_, kind)| kind.as_str()).collect();
+        let mut kinds: Vec<&str> = seen.iter().map(|(_, kind)| kind.as_str()).collect();
+        // Journeys that join an outage are news.
+        kinds.retain(|kind| *kind != "alert.updated");
         assert!(
             kinds == ["alert.firing", "alert.resolved"] || kinds == ["alert.resolved"],
             "incident {incident}: {kinds:?}"

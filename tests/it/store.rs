@@ -61,7 +61,7 @@ async fn a_restart_brings_back_results_budgets_and_the_spacing_of_runs() {
     // It slept through three slots: two are told as missed, one is made up for within a minute.
     let db = rusqlite::Connection::open(dir.path().join("data/state.db")).unwrap();
     let before = format!(
-        "INSERT INTO journeys VALUES ('rare', '', {:.0}, NULL, NULL, NULL, NULL)",
+        "INSERT INTO journeys VALUES ('rare', '', {:.0}, NULL, NULL, NULL, NULL, NULL)",
         (slot - 28.0 * 86_400.0) * 1e6
     );
     db.execute_batch(&before).unwrap();

@@ -44,7 +44,9 @@ const LAYERS: [(&str, u8); 33] = [
 ];
 
 /// Edges do not import each other, but for these, with the reason.
-const BETWEEN_EDGES: [(&str, &str); 2] = [
+const BETWEEN_EDGES: [(&str, &str); 3] = [
+    // The API shows what is stored, page by page.
+    ("web", "store"),
     // The server shows the metrics.
     ("web", "metrics"),
     // The shop is served by the same accept loop.

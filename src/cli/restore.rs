@@ -1,0 +1,81 @@
+//! `journeyd restore FILE`: a backup takes the place of the store of a daemon that is stopped.
+
+use std::os::unix::fs::DirBuilderExt as _;
+
+use crate::cli::{Exit, NO_CONFIG, RestoreArgs, disk_request, own_fault, print, say, tell, tell_load_error};
+use crate::clock::now;
+use crate::config::{self, load};
+use crate::diag::Gravity;
+use crate::store::{StoreError, lock, read::is_store};
+
+pub fn restore(args: &RestoreArgs) -> Exit {
+    let Some(path) = config::find(args.config.config.as_deref()) else {
+        say(&format!("error: {NO_CONFIG}"));
+        return Exit::Usage;
+    };
+    let loaded = match load(&disk_request(Some(path), Gravity::Warning)) {
+        Ok(loaded) => loaded,
+        Err(error) => return tell_load_error(&error),
+    };
+    let Some(config) = loaded.config else {
+        tell(&loaded.findings);
+        return Exit::Usage;
+    };
+    let shown = args.file.display();
+    if let Err(error) = is_store(&args.file) {
+        let text = match error {
+            StoreError::NotOurs => "it is no backup of journeyd".to_owned(),
+            error => error.to_string(),
+        };
+        say(&format!("error: cannot restore from {shown}: {text}"));
+        return Exit::Usage;
+    }
+    let dir = &config.store.dir;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    if let Err(error) = made {
+        return own_fault(&format!("cannot make {}: {error}", dir.display()));
+    }
+    let _lock = match lock(dir) {
+        Ok(lock) => lock,
+        Err(StoreError::Locked { holder }) => {
+            say(&format!("error: a journeyd ({holder}) is using {}; stop it first", dir.display()));
+            return Exit::Usage;
+        }
+        Err(error) => return own_fault(&format!("cannot use {}: {error}", dir.display())),
+    };
+    match put_in_place(&args.file, dir) {
+        Ok(Some(aside)) => done(&format!("{shown} is the store now; the one before is kept as {}\n", aside.display())),
+        Ok(None) => done(&format!("{shown} is the store now\n")),
+        Err(error) => own_fault(&format!("cannot put it into {}: {error}", dir.display())),
+    }
+}
+
+fn done(text: &str) -> Exit {
+    match print(text) {
+        Ok(()) => Exit::Fine,
+        Err(error) => own_fault(&error.to_string()),
+    }
+}
+
+/// The store that was there is set aside, never deleted.
+fn put_in_place(file: &std::path::Path, dir: &std::path::Path) -> std::io::Result<Option<std::path::PathBuf>> {
+    let store = dir.join("state.db");
+    let fresh = dir.join("state.db.restoring");
+    std::fs::copy(file, &fresh)?;
+    std::fs::File::open(&fresh)?.sync_all()?;
+    let mut aside = None;
+    if store.exists() {
+        let kept = dir.join(format!("state.db.before-restore-{}", now().micros() / 1_000_000));
+        std::fs::rename(&store, &kept)?;
+        for suffix in ["-wal", "-shm"] {
+            let from = dir.join(format!("state.db{suffix}"));
+            if from.exists() {
+                std::fs::rename(&from, format!("{}{suffix}", kept.display()))?;
+            }
+        }
+        aside = Some(kept);
+    }
+    std::fs::rename(&fresh, &store)?;
+    std::fs::File::open(dir)?.sync_all()?;
+    Ok(aside)
+}
