@@ -149,7 +149,10 @@ impl App {
         let last = restored.journeys.iter().map(|(key, kept)| (key.clone(), kept.scheduled_at)).collect();
         let (inputs, received) = mpsc::channel(QUEUE);
         let (shown, picture) = watch::channel(Arc::default());
-        let reader = Reader::new(store.dir());
+        if restored.in_trouble {
+            metrics.store_error(StoreOp::Open);
+        }
+        let reader = store.dir().map(Reader::new);
         let store = Arc::new(store);
         let (judge, first) = Judge::new(judge_settings(config), restored, now());
         let parts = Parts {

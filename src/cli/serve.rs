@@ -76,7 +76,10 @@ pub async fn serve(args: ServeArgs) -> Exit {
     let state = temporary.as_ref().map_or(config.store.dir.as_path(), tempfile::TempDir::path);
     let token = match api_token(state) {
         Ok(token) => token,
-        Err(error) => return own_fault(&format!("cannot keep the API's token in {}: {error}", state.display())),
+        Err(error) => {
+            tracing::error!(%error, dir = %state.display(), "cannot keep the API's token; nobody can change anything over the API until this is mended and journeyd restarted.");
+            new_token()
+        }
     };
     let writes = Some(Writes { token, reload: reloads });
     let app = App::start(&config, AppParts { runner, listener, store, sender, watcher: None, writes }).await;
@@ -138,7 +141,17 @@ fn parts(config: &Config, dry_run: bool, runner: &Runner) -> Result<Opened, Stri
         let (dir, store) = temporary_store(config.store.keep)?;
         return Ok((Some(dir), store, Sender::dry()));
     }
-    let store = Store::open(&config.store).map_err(|error| {
+    let opened = match Store::open(&config.store) {
+        Err(error) if error.is_unwritable() => {
+            tracing::error!(
+                %error, dir = %config.store.dir.display(),
+                "the store cannot be written. Monitoring and telling go on from memory: a restart forgets alerts, incidents and messages. Mend the folder and restart."
+            );
+            Store::in_memory()
+        }
+        opened => opened,
+    };
+    let store = opened.map_err(|error| {
         format!(
             "cannot open the store in {}: {error}\nThe folder is `dir` of [store]; it must be writable, on a local disk, \
              and this daemon's alone.",
@@ -195,12 +208,16 @@ fn api_token(dir: &Path) -> std::io::Result<Secret> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let token = format!("{}{}", crate::entropy::uuid().simple(), crate::entropy::uuid().simple());
+    let token = new_token();
     let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
     file.set_permissions(private())?;
-    file.write_all(token.as_bytes())?;
+    file.write_all(token.expose().as_bytes())?;
     file.sync_all()?;
-    Ok(Secret::new(&token))
+    Ok(token)
+}
+
+fn new_token() -> Secret {
+    Secret::new(&format!("{}{}", crate::entropy::uuid().simple(), crate::entropy::uuid().simple()))
 }
 
 /// All or nothing: with any error the old configuration goes on whole.

@@ -260,6 +260,7 @@ impl Default for ReceiverSeries {
 words!(
     /// What the store was asked to do.
     StoreOp {
+        Open = "open",
         Commit = "commit",
         Retention = "retention",
     }

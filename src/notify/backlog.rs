@@ -374,7 +374,9 @@ impl Backlog {
             self.fall_back(row, now);
             self.settle(&row.receiver, row.incident, now);
         }
-        self.forget_what_is_done();
+        if !out.is_empty() {
+            self.forget_what_is_done();
+        }
         out
     }
 
@@ -382,6 +384,12 @@ impl Backlog {
     fn fall_back(&mut self, row: &Row, now: Timestamp) {
         let Some(fallback) = self.receivers.get(&row.receiver).and_then(|post| post.fallback.clone()) else { return };
         if !self.receivers.contains_key(&fallback) || row.message.kind == Kind::Test {
+            return;
+        }
+        // Once it is over there is only its end to tell.
+        let range = (row.receiver.clone(), row.incident, 0)..=(row.receiver.clone(), row.incident, u32::MAX);
+        let over = self.rows.range(range).any(|(_, other)| other.message.kind == Kind::Resolved);
+        if row.incident != 0 && over && row.message.kind != Kind::Resolved {
             return;
         }
         let known = if row.incident == 0 {
@@ -574,28 +582,21 @@ impl Backlog {
         Some(ended)
     }
 
-    /// Rows of incidents whose last word has been said, or can no longer be.
+    /// Rows of incidents whose last word has been said to everybody, or can no longer be. Until then all of them are
+    /// kept: whoever has been told must not hear of it anew when another receiver's message falls back to him.
     fn forget_what_is_done(&mut self) {
-        let done: BTreeSet<(ReceiverId, u64)> = self
-            .rows
-            .values()
-            .filter(|row| matches!(row.message.kind, Kind::Resolved | Kind::Digest) && row.state.is_final())
-            .map(|row| (row.receiver.clone(), row.incident))
-            .collect();
-        for (receiver, incident) in done {
-            if incident == 0 {
-                let over = |row: &&Row| row.receiver == receiver && row.incident == 0 && row.state.is_final();
-                let keys: Vec<Key> = self.rows.values().filter(over).map(Row::key).collect();
-                self.forget(&keys);
-                continue;
-            }
-            let keys: Vec<Key> = self
-                .rows
-                .range((receiver.clone(), incident, 0)..=(receiver, incident, u32::MAX))
-                .map(|(key, _)| key.clone())
-                .collect();
-            self.forget(&keys);
+        let mut over: BTreeMap<u64, (bool, bool)> = BTreeMap::new();
+        for row in self.rows.values().filter(|row| row.incident != 0) {
+            let (all_final, resolved) = over.entry(row.incident).or_insert((true, false));
+            *all_final &= row.state.is_final();
+            *resolved |= row.message.kind == Kind::Resolved;
         }
+        let is_over = |row: &&Row| match row.incident {
+            0 => row.state.is_final(),
+            id => over.get(&id) == Some(&(true, true)),
+        };
+        let keys: Vec<Key> = self.rows.values().filter(is_over).map(Row::key).collect();
+        self.forget(&keys);
     }
 
     /// Rows leave the memory; their last change is still to be written.

@@ -139,9 +139,10 @@ impl Memory {
     fn restored(&self, now: Timestamp) -> Restored {
         let open = |id: u64| self.incidents.get(&id).is_some_and(|i| i.resolved_at.is_none());
         let unfinished = |row: &Row| {
-            self.outbox
-                .values()
-                .any(|o| o.receiver == row.receiver && o.incident == row.incident && !o.state.is_final())
+            self.outbox.values().any(|o| {
+                let same = o.incident == row.incident && (row.incident != 0 || o.id == row.id);
+                same && !o.state.is_final()
+            })
         };
         let numbers = self.incidents.keys().copied().chain(self.outbox.keys().map(|k| k.1));
         let first = (now - MINUTES).micros() / 60_000_000 - 1;
@@ -167,6 +168,7 @@ impl Memory {
                 .filter(|((_, m), _)| *m >= first)
                 .map(|((key, m), c)| (key.clone(), *m, *c))
                 .collect(),
+            in_trouble: false,
             samples: self.samples.clone(),
         }
     }

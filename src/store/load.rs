@@ -38,6 +38,8 @@ pub struct Restored {
     /// Counts by hour (its first minute), and by minute of the last hours.
     pub hours: Vec<(JourneyKey, i64, Counts)>,
     pub minutes: Vec<(JourneyKey, i64, Counts)>,
+    /// It had to be begun anew, or lies in memory alone.
+    pub in_trouble: bool,
     /// Runs that windows still look at.
     pub samples: Vec<(JourneyKey, Sample)>,
 }
@@ -129,8 +131,9 @@ pub fn load(db: &Connection, samples: Duration, now: Timestamp) -> Result<Restor
              ended_at, group_interval, last_error, message
          FROM outbox o
          WHERE incident IN (SELECT id FROM incidents WHERE resolved_at IS NULL)
-             OR EXISTS (SELECT 1 FROM outbox p WHERE p.receiver = o.receiver AND p.incident = o.incident
-                 AND p.state IN ('waiting', 'sending'))",
+             OR state IN ('waiting', 'sending')
+             OR (incident != 0 AND EXISTS (SELECT 1 FROM outbox p WHERE p.incident = o.incident
+                 AND p.state IN ('waiting', 'sending')))",
         |row| Ok(outbox_row(row)),
     )?;
     let count = |row: &SqlRow<'_>| -> Result<(JourneyKey, i64, Counts), StoreError> {
@@ -167,6 +170,7 @@ pub fn load(db: &Connection, samples: Duration, now: Timestamp) -> Result<Restor
         silences: readable("silences", silences),
         hours: hours.into_iter().map(|(key, hour, counts)| (key, hour * 60, counts)).collect(),
         minutes,
+        in_trouble: false,
         samples: load_samples(db, samples, now)?,
     })
 }

@@ -74,6 +74,19 @@ impl StoreError {
         matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation))
     }
 
+    /// The place cannot be written: nobody else's, nothing of a newer version, only no disk to rely on.
+    pub fn is_unwritable(&self) -> bool {
+        use rusqlite::ErrorCode::{CannotOpen, DiskFull, PermissionDenied, ReadOnly, SystemIoFailure};
+        match self {
+            Self::Io(_) => true,
+            Self::Sqlite(error) => matches!(
+                error.sqlite_error_code(),
+                Some(CannotOpen | DiskFull | PermissionDenied | ReadOnly | SystemIoFailure)
+            ),
+            _ => false,
+        }
+    }
+
     fn is_damage(&self) -> bool {
         use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
         match self {
@@ -107,9 +120,10 @@ pub type Committed = Result<(), (Vec<Write>, StoreError)>;
 pub struct Store {
     requests: Option<SyncSender<Request>>,
     writer: Option<std::thread::JoinHandle<()>>,
-    dir: PathBuf,
+    /// Where it lies, unless it is in memory.
+    dir: Option<PathBuf>,
     beat: Beat,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl Store {
@@ -139,20 +153,40 @@ impl Store {
                     let _ =
                         std::fs::rename(dir.join(format!("state.db{suffix}")), format!("{}{suffix}", aside.display()));
                 }
-                open(&path, settings.samples, at)?
+                let (db, mut restored) = open(&path, settings.samples, at)?;
+                restored.in_trouble = true;
+                (db, restored)
             }
             result => result?,
         };
+        Self::start(db, restored, Some(dir.clone()), Some(lock))
+    }
+
+    /// One that forgets with the process, for when no other can be had.
+    pub fn in_memory() -> Result<(Self, Restored), StoreError> {
+        let mut db = Connection::open_in_memory()?;
+        schema::migrate(&mut db)?;
+        let mut restored = load::load(&db, Duration::ZERO, now())?;
+        restored.in_trouble = true;
+        Self::start(db, restored, None, None)
+    }
+
+    fn start(
+        db: Connection,
+        restored: Restored,
+        dir: Option<PathBuf>,
+        lock: Option<File>,
+    ) -> Result<(Self, Restored), StoreError> {
         let (requests, received) = sync_channel(QUEUE);
         let beat = Beat::default();
         beat.mark();
         let shown = beat.clone();
         let writer = std::thread::Builder::new().name("store".into()).spawn(move || work(db, &received, &shown))?;
-        Ok((Self { requests: Some(requests), writer: Some(writer), dir: dir.clone(), beat, _lock: lock }, restored))
+        Ok((Self { requests: Some(requests), writer: Some(writer), dir, beat, _lock: lock }, restored))
     }
 
-    pub fn dir(&self) -> &Path {
-        &self.dir
+    pub fn dir(&self) -> Option<&Path> {
+        self.dir.as_deref()
     }
 
     pub fn beat(&self) -> Beat {

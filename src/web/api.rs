@@ -36,7 +36,8 @@ pub struct Verbs {
     pub act: Arc<dyn Fn(Act) -> BoxFuture<'static, Result<String, String>> + Send + Sync>,
     /// Runs a journey at once.
     pub run: Arc<dyn Fn(JourneyKey) -> BoxFuture<'static, Result<Json, String>> + Send + Sync>,
-    pub reader: Reader,
+    /// `None` while the store is in memory alone.
+    pub reader: Option<Reader>,
 }
 
 pub fn routes() -> Router<Shared> {
@@ -101,6 +102,13 @@ impl Asked {
         let to = (from + page.limit as usize).min(rows.len());
         let next = (to < rows.len()).then(|| to.to_string());
         Ok(json!({ name: rows[from..to], "next": next, "total": rows.len() }))
+    }
+}
+
+impl Verbs {
+    fn reader(&self) -> Result<&Reader, Refusal> {
+        let text = "the store cannot be used, and what is in memory alone cannot be shown";
+        self.reader.as_ref().ok_or_else(|| refusal(StatusCode::SERVICE_UNAVAILABLE, text))
     }
 }
 
@@ -201,14 +209,14 @@ async fn incidents(State(shared): State<Shared>, Query(asked): Query<Asked>) -> 
         Err(refusal) => return *refusal,
     };
     let picture = Arc::clone(&shared.picture.borrow());
-    let Some(verbs) = shared.verbs.clone() else {
+    let Some(verbs) = shared.verbs.clone().filter(|verbs| verbs.reader.is_some()) else {
         let rows: Vec<&Incident> =
             picture.incidents.iter().filter(|i| open.is_none_or(|open| i.resolved_at.is_none() == open)).collect();
         return finish(asked.cut("incidents", &rows));
     };
     finish(
         blocking(move || {
-            let mut rows = stored(verbs.reader.incidents(open, &page))?;
+            let mut rows = stored(verbs.reader()?.incidents(open, &page))?;
             // What is in memory is newer: counts of failed runs are written only with other news.
             for row in &mut rows {
                 if let Some(known) = picture.incidents.iter().find(|i| i.id == row.id) {
@@ -228,15 +236,15 @@ async fn incident(State(shared): State<Shared>, Path(id): Path<String>) -> Respo
     let Ok(number) = id.parse::<u64>() else { return *missing() };
     let picture = Arc::clone(&shared.picture.borrow());
     let known = picture.incidents.iter().find(|i| i.id == number).cloned();
-    let verbs = shared.verbs.clone();
+    let verbs = shared.verbs.clone().filter(|verbs| verbs.reader.is_some());
     let found = blocking(move || {
         let messages = match &verbs {
-            Some(verbs) => stored(verbs.reader.messages(number))?,
+            Some(verbs) => stored(verbs.reader()?.messages(number))?,
             None => Vec::new(),
         };
         let incident = match (known, &verbs) {
             (Some(known), _) => Some(known),
-            (None, Some(verbs)) => stored(verbs.reader.incident(number))?,
+            (None, Some(verbs)) => stored(verbs.reader()?.incident(number))?,
             (None, None) => None,
         };
         Ok(incident.map(|incident| json!({ "incident": incident, "messages": messages })))
@@ -277,7 +285,7 @@ async fn runs(State(shared): State<Shared>, Query(asked): Query<Asked>) -> Respo
     };
     finish(
         blocking(move || {
-            let rows = stored(verbs.reader.runs(asked.journey.as_deref(), asked.outcome.as_deref(), &page))?;
+            let rows = stored(verbs.reader()?.runs(asked.journey.as_deref(), asked.outcome.as_deref(), &page))?;
             let full = u32::try_from(rows.len()).unwrap_or(u32::MAX) >= page.limit;
             let next = rows.last().filter(|_| full).map(|row| row.id.to_string());
             Ok(json!({ "runs": rows, "next": next }))
@@ -318,9 +326,9 @@ async fn slos(State(shared): State<Shared>, Query(asked): Query<Asked>) -> Respo
                     "burn_rates": burn,
                 });
                 // Exact to the minute, from the store.
-                if let Some(verbs) = &shared.verbs {
+                if let Some(verbs) = shared.verbs.as_ref().filter(|verbs| verbs.reader.is_some()) {
                     let first = minute_of(now() - series.window) + 1;
-                    let counts = stored(verbs.reader.counts(key.journey.as_str(), key.variant_label(), first))?;
+                    let counts = stored(verbs.reader()?.counts(key.journey.as_str(), key.variant_label(), first))?;
                     let objective = if slo == "latency" {
                         crate::journey::rule::Objective::Latency
                     } else {
@@ -522,7 +530,10 @@ async fn run(
 /// A consistent copy of the store, as a file to keep.
 async fn backup(State(shared): State<Shared>, headers: HeaderMap) -> Response<Body> {
     let reader = match verbs(&shared, &headers) {
-        Ok(verbs) => verbs.reader.clone(),
+        Ok(verbs) => match verbs.reader() {
+            Ok(reader) => reader.clone(),
+            Err(refusal) => return *refusal,
+        },
         Err(refusal) => return *refusal,
     };
     let copied = blocking(move || {

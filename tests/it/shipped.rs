@@ -15,7 +15,8 @@ async fn the_shipped_configuration_loads_in_an_empty_environment_without_a_word(
 #[tokio::test]
 async fn the_shipped_configuration_loads_with_its_commented_settings_in_use() {
     let text = std::fs::read_to_string(root().join("config/journeyd.toml")).unwrap();
-    let secrets = "slack_url = { env = \"SLACK_URL\" }\noncall_key = { env = \"KEY\" }\n";
+    let secrets =
+        "slack_url = { env = \"SLACK_URL\" }\noncall_key = { env = \"KEY\" }\nsmtp_password = { env = \"SMTP\" }\n";
     let used: Vec<&str> = text
         .lines()
         .map(|line| {
@@ -31,6 +32,7 @@ async fn the_shipped_configuration_loads_with_its_commented_settings_in_use() {
     let env = [
         ("SLACK_URL", "https://hooks.slack.example/services/T/B/x"),
         ("KEY", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        ("SMTP", "mail-password"),
     ];
     let finished = run(dir.path(), &["check", "--deny-warnings"], &env).await;
     assert_eq!((finished.code, finished.stderr.as_str()), (0, ""), "{finished:?}");

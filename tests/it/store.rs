@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use crate::support::process::{Running, run};
 use crate::support::sink::Sink;
 use crate::support::target::{Act, Target, response};
-use crate::support::{folder, sample};
+use crate::support::{folder, get, sample};
 
 fn journey(url: &str, rest: &str) -> String {
     format!("base_url = \"{url}\"\n{rest}\n[[steps]]\nid = \"s\"\nrequest = \"GET /\"\n")
@@ -123,4 +123,92 @@ async fn without_its_store_the_daemon_judges_and_tells_from_memory_and_writes_it
         db.query_row("SELECT count(*) FROM outbox WHERE state = 'delivered'", [], |r| r.get(0)).unwrap();
     assert_eq!((open, delivered), (1, 1));
     assert_eq!(sink.deliveries().len(), 1);
+}
+
+const DOWN: &str = "journeyd_alert_firing{alert=\"down\",journey=\"a\",variant=\"\",severity=\"critical\"}";
+
+fn told(sink: &Sink) -> Vec<String> {
+    sink.told().into_iter().map(|(kind, _)| kind).collect()
+}
+
+fn telling(sink: &Sink, store: &str) -> String {
+    format!(
+        "journeys = [\"j/*.toml\"]\n[store]\ndir = \"{store}\"\n[receivers.ops]\ntype = \"webhook\"\nurl = \"{}\"\n\
+         [[routes]]\nto = [\"ops\"]\ngroup_wait = \"0s\"\n",
+        sink.url()
+    )
+}
+
+/// A folder that nobody can make: monitoring goes on, loudly.
+#[tokio::test]
+async fn a_folder_that_cannot_be_written_costs_the_memory_and_not_the_monitoring() {
+    let (target, status) = Target::switchable().await;
+    let sink = Sink::start().await;
+    let dir = folder(&[
+        ("journeyd.toml", &telling(&sink, "/proc/journeyd-cannot-be-here")),
+        ("j/a.toml", &journey(&target.url, "schedule = { every = \"1s\" }")),
+    ]);
+    let daemon = Running::serve(dir.path(), &[]).await;
+    assert!(daemon.output().contains("the store cannot be written"), "{}", daemon.output());
+    status.store(503, Ordering::SeqCst);
+    let text = daemon.until_metrics("it fires", |m| sample(m, DOWN) == Some(1.0)).await;
+    assert_eq!(sample(&text, "journeyd_store_errors_total{op=\"open\"}"), Some(1.0));
+    sink.until("it is told", |all| !all.is_empty()).await;
+    assert_eq!(get(&format!("{}/api/v1/incidents", daemon.url)).await.0, 200);
+    assert_eq!(get(&format!("{}/api/v1/runs", daemon.url)).await.0, 503);
+}
+
+/// A database of noise: set aside whole, and a new one begun.
+#[tokio::test]
+async fn a_corrupt_database_is_kept_aside_and_monitoring_goes_on() {
+    let (target, status) = Target::switchable().await;
+    let sink = Sink::start().await;
+    let dir = folder(&[
+        ("journeyd.toml", &telling(&sink, "data")),
+        ("j/a.toml", &journey(&target.url, "schedule = { every = \"1s\" }")),
+        ("data/state.db", &"not a database at all. ".repeat(1000)),
+    ]);
+    let daemon = Running::serve(dir.path(), &[]).await;
+    assert!(daemon.output().contains("damaged and was set aside"), "{}", daemon.output());
+    status.store(503, Ordering::SeqCst);
+    let text = daemon.until_metrics("it fires", |m| sample(m, DOWN) == Some(1.0)).await;
+    assert_eq!(sample(&text, "journeyd_store_errors_total{op=\"open\"}"), Some(1.0));
+    let kept: Vec<String> = std::fs::read_dir(dir.path().join("data"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("state.db.damaged-"))
+        .collect();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    let noise = std::fs::read_to_string(dir.path().join("data").join(&kept[0])).unwrap();
+    assert_eq!(noise, "not a database at all. ".repeat(1000), "nothing of it is lost");
+}
+
+/// No file may grow beyond a few blocks, as on a full disk.
+#[tokio::test]
+async fn a_full_disk_is_told_and_what_was_decided_meanwhile_is_told_too() {
+    let (target, status) = Target::switchable().await;
+    let sink = Sink::start().await;
+    let dir = folder(&[
+        ("journeyd.toml", &telling(&sink, "data")),
+        ("j/a.toml", &journey(&target.url, "schedule = { every = \"1s\" }")),
+        ("j/b.toml", &journey(&target.url, "schedule = { every = \"1s\" }")),
+    ]);
+    let mut command = tokio::process::Command::new("sh");
+    command
+        .args(["-c", "trap '' XFSZ; ulimit -f 300; exec \"$0\" serve --config journeyd.toml --listen 127.0.0.1:0"])
+        .arg(env!("CARGO_BIN_EXE_journeyd"))
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .current_dir(dir.path())
+        .stdin(std::process::Stdio::null())
+        .kill_on_drop(true);
+    let daemon = Running::start(command, "Metrics at ").await;
+    // Failed runs are kept whole: they fill the disk.
+    status.store(503, Ordering::SeqCst);
+    let errors = |m: &str| sample(m, "journeyd_store_errors_total{op=\"commit\"}").unwrap_or(0.0);
+    daemon.until_metrics("the disk is full", |m| errors(m) >= 1.0).await;
+    assert!(daemon.output().contains("the store cannot be written"), "{}", daemon.output());
+    status.store(200, Ordering::SeqCst);
+    sink.until("the end of it", |all| all.iter().any(|d| d.kind() == "alert.resolved")).await;
+    assert_eq!(told(&sink), ["alert.firing", "alert.resolved"]);
 }
