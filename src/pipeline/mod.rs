@@ -17,6 +17,7 @@ mod objective;
 mod outage;
 #[cfg(test)]
 mod simulation;
+mod telling;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

@@ -11,7 +11,6 @@ use crate::clock::Timestamp;
 use crate::ids::{JourneyId, JourneyKey, ReceiverId, StepId};
 use crate::incident::{Acknowledgement, Act, Incident};
 use crate::journey::Journey;
-use crate::journey::rule::{FailWhen, Rule, RuleKind};
 use crate::mute::{Matcher, Silence};
 use crate::notify::backlog::{Row, RowState, Sending};
 use crate::notify::message::{Because, Kind};
@@ -23,6 +22,8 @@ use crate::secret::Secret;
 use crate::slo::{Counts, MINUTES};
 use crate::store::load::KeptJourney;
 use crate::store::{Keep, Restored, Store, StoreSettings, Write};
+
+mod scenarios;
 
 /// xorshift64*: the same seed, the same story.
 struct Dice(u64);
@@ -624,123 +625,4 @@ fn two_hundred_seeds_hold_with_the_real_store() {
         simulation.check();
         simulation.live(5, Duration::from_secs(60));
     }
-}
-
-#[test]
-fn stored_reports_played_again_tell_the_same_story() {
-    let play = |seed: u64| {
-        let mut dice = Dice(seed | 1);
-        let mut now = Timestamp::from_secs(1_790_000_000);
-        let (mut judge, _) = Judge::new(world(), Memory::default().restored(now), now);
-        let mut story = Vec::new();
-        for _ in 0..500 {
-            now = now + Duration::from_secs(60);
-            for name in NAMES {
-                let outcome = if dice.one_in(3) { Outcome::Failed(Reason::Http5xx) } else { Outcome::Passed };
-                let mut verdict = Verdict::default();
-                judge.report(&report(name, now, &outcome, 1), now, &mut verdict);
-                judge.tick(now, &mut verdict);
-                story.extend(verdict.transitions.iter().map(|t| format!("{t:?}")));
-                story.extend(verdict.writes.iter().filter_map(|w| match w {
-                    Write::Incident(incident) => Some(format!("{incident:?}")),
-                    _ => None,
-                }));
-            }
-        }
-        story
-    };
-    for seed in 1..10 {
-        assert_eq!(play(seed), play(seed));
-    }
-}
-
-#[test]
-fn a_dead_host_with_two_hundred_journeys_is_one_message_and_one_resolve() {
-    let mut settings = world();
-    settings.journeys = (0..200).map(|n| journey(&format!("j{n}"), "shop", "")).collect();
-    let hook = ReceiverId::new("hook").unwrap();
-    settings.notify.receivers.retain(|id, _| *id == hook);
-    let mut now = Timestamp::from_secs(1_790_000_000);
-    let (mut judge, _) = Judge::new(settings, Memory::default().restored(now), now);
-    let mut told = Vec::new();
-    let start = now;
-    while now < start + Duration::from_secs(1800) {
-        now = now + Duration::from_millis(300);
-        let since = now.since(start);
-        let slot = since.as_millis() / 300 % 200;
-        let dead = (Duration::from_secs(300)..Duration::from_secs(900)).contains(&since);
-        let outcome = if dead { Outcome::Failed(Reason::ConnectRefused) } else { Outcome::Passed };
-        let mut verdict = Verdict::default();
-        judge.report(&report(&format!("j{slot}"), now, &outcome, 0), now, &mut verdict);
-        judge.tick(now, &mut verdict);
-        for sending in verdict.sending {
-            let end = End::Answer { status: 200, retry_after: None, body: String::new() };
-            judge.attempt_ended(&sending.receiver, &sending.id, &end, now, &mut Verdict::default());
-            told.push((sending.message.kind, sending.message.alerts.len()));
-        }
-    }
-    assert_eq!(told, [(Kind::Firing, 200), (Kind::Resolved, 200)]);
-}
-
-#[test]
-fn who_depends_on_what_is_down_is_named_and_told_when_it_fails_on_its_own() {
-    let mut settings = world();
-    settings.journeys =
-        vec![journey("login", "shop", ""), journey("checkout", "pay", "[alert]\ndepends_on = [\"login\"]\n")];
-    let hook = ReceiverId::new("hook").unwrap();
-    settings.notify.receivers.retain(|id, _| *id == hook);
-    let mut now = Timestamp::from_secs(1_790_000_000);
-    let (mut judge, _) = Judge::new(settings, Memory::default().restored(now), now);
-    let mut told = Vec::new();
-    // Minute by minute: login, checkout.
-    for (login, checkout) in [
-        ("f", "f"),
-        ("f", "f"),
-        ("f", "f"),
-        ("f", "f"),
-        // login heals; checkout turns out to be broken as well.
-        ("p", "f"),
-        ("p", "f"),
-        ("p", "f"),
-        ("p", "f"),
-        ("p", "f"),
-        ("p", "p"),
-        ("p", "p"),
-        ("p", "p"),
-    ] {
-        for (name, outcome) in [("login", login), ("checkout", checkout)] {
-            let reason = if name == "login" { Reason::Http5xx } else { Reason::AssertionCss };
-            let outcome = if outcome == "f" { Outcome::Failed(reason) } else { Outcome::Passed };
-            let mut verdict = Verdict::default();
-            judge.report(&report(name, now, &outcome, 0), now, &mut verdict);
-            now = now + Duration::from_secs(30);
-            judge.tick(now, &mut verdict);
-            for sending in verdict.sending {
-                let end = End::Answer { status: 200, retry_after: None, body: String::new() };
-                judge.attempt_ended(&sending.receiver, &sending.id, &end, now, &mut Verdict::default());
-                told.push(sending.message.headline());
-            }
-        }
-    }
-    assert_eq!(
-        told,
-        [
-            "FIRING login and 1 more: step pay failed: http_5xx 503",
-            "STILL FIRING checkout and 1 more: step pay failed: assertion_css",
-            "RESOLVED login and 1 more: passes again after 10m 30s",
-        ]
-    );
-}
-
-/// So that the rules of a journey can be made here.
-#[test]
-fn rules_of_the_simulated_world_are_what_their_files_say() {
-    let world = world();
-    let down = |name: &str| -> Rule {
-        let journey = world.journeys.iter().find(|j| j.id.as_str() == name).unwrap();
-        journey.rules.iter().find(|rule| rule.kind == RuleKind::Down).unwrap().clone()
-    };
-    assert_eq!(down("checkout").fail_when, FailWhen::Of(2, 3));
-    assert_eq!(down("other").hold, Duration::from_secs(600));
-    assert_eq!(down("search").recover_after, 1);
 }
