@@ -33,7 +33,27 @@ pub struct Matcher {
     pub name: String,
     pub comparison: Comparison,
     pub value: String,
+    #[serde(skip)]
+    compiled: Compiled,
 }
+
+/// The pattern, made once: alerts are matched every second while silences last.
+#[derive(Debug, Default)]
+struct Compiled(std::sync::OnceLock<Option<Regex>>);
+
+impl Clone for Compiled {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Compiled {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Compiled {}
 
 /// Longer patterns are not written by people.
 const LONGEST_PATTERN: usize = 1000;
@@ -53,7 +73,8 @@ impl Matcher {
         let (sign, comparison) = known.into_iter().find(|(sign, _)| rest.starts_with(sign)).ok_or_else(wrong)?;
         let value = rest[sign.len()..].trim();
         let value = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value);
-        let matcher = Self { name: name.to_owned(), comparison, value: value.to_owned() };
+        let matcher =
+            Self { name: name.to_owned(), comparison, value: value.to_owned(), compiled: Compiled::default() };
         matcher.check()?;
         Ok(matcher)
     }
@@ -74,6 +95,10 @@ impl Matcher {
         }
     }
 
+    fn compiled(&self) -> Option<&Regex> {
+        self.compiled.0.get_or_init(|| self.pattern().ok()).as_ref()
+    }
+
     fn pattern(&self) -> Result<Regex, String> {
         if self.value.len() > LONGEST_PATTERN {
             return Err(format!("the pattern of `{}` is longer than {LONGEST_PATTERN} bytes", self.name));
@@ -89,8 +114,8 @@ impl Matcher {
         match self.comparison {
             Comparison::Equal => value == self.value,
             Comparison::NotEqual => value != self.value,
-            Comparison::Matches => self.pattern().is_ok_and(|pattern| pattern.is_match(value)),
-            Comparison::MatchesNot => self.pattern().is_ok_and(|pattern| !pattern.is_match(value)),
+            Comparison::Matches => self.compiled().is_some_and(|pattern| pattern.is_match(value)),
+            Comparison::MatchesNot => self.compiled().is_some_and(|pattern| !pattern.is_match(value)),
         }
     }
 }

@@ -99,6 +99,8 @@ pub struct Track {
     pub keep: Duration,
     pub counts: Window,
     pub last_data: Timestamp,
+    /// When no data will have come for too long.
+    silent_at: Option<Timestamp>,
     /// The last passed run before the one that is being judged.
     pub good_before: Option<Timestamp>,
     certificate_expires: Option<Timestamp>,
@@ -114,6 +116,7 @@ impl Track {
             keep: Duration::ZERO,
             counts: Window::default(),
             last_data: now,
+            silent_at: None,
             good_before: remembered.last_good,
             certificate_expires: remembered.certificate_expires,
             locations: remembered.locations,
@@ -141,6 +144,16 @@ impl Track {
             let (responses, server_errors) = (seen.responses, seen.server_errors);
             self.samples.add(Sample { at: seen.at, duration, responses, server_errors }, self.keep);
         }
+    }
+
+    /// From when on silence is too long. A cron line takes its time, so not with every look.
+    pub fn expect(&mut self, subject: &Subject) {
+        self.silent_at = match &subject.schedule {
+            Timetable::Every(interval) => Some(self.last_data + interval.saturating_mul(3).max(LEAST_FRESH)),
+            Timetable::Cron(line) => {
+                line.next_after(self.last_data).map(|slot| slot + subject.timeout.max(LEAST_FRESH))
+            }
+        };
     }
 
     pub fn remember_good(&mut self, seen: &Observation<'_>) {
@@ -295,15 +308,7 @@ pub fn level(rule: &Rule, track: &Track, subject: &Subject, now: Timestamp) -> O
             Some(Level { bad: expires <= now + *within, detail })
         }
         RuleKind::NoData { after } => {
-            let due = match (after, &subject.schedule) {
-                (Some(after), _) => Some(track.last_data + *after),
-                (None, Timetable::Every(interval)) => {
-                    Some(track.last_data + interval.saturating_mul(3).max(LEAST_FRESH))
-                }
-                (None, Timetable::Cron(line)) => {
-                    line.next_after(track.last_data).map(|slot| slot + subject.timeout.max(LEAST_FRESH))
-                }
-            };
+            let due = after.map_or(track.silent_at, |after| Some(track.last_data + after));
             let silent = show_duration(Duration::from_secs(now.since(track.last_data).as_secs()));
             let detail = format!("no run has passed or failed for {silent}");
             Some(Level { bad: due.is_some_and(|due| now >= due), detail })

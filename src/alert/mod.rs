@@ -114,6 +114,7 @@ impl Engine {
             let alerts = subject.rules.iter().map(alert).collect();
             let mut track = tracks.remove(&key).unwrap_or_else(|| Track::new(remembered.remove(&key), now));
             track.keep = subject.rules.iter().map(|rule| evaluate::window_of(&rule.kind)).max().unwrap_or_default();
+            track.expect(&subject);
             self.watched.insert(key, Watched { subject, track, alerts });
         }
         let pending =
@@ -131,6 +132,7 @@ impl Engine {
     pub fn observe(&mut self, key: &JourneyKey, seen: &Observation<'_>, now: Timestamp) -> Vec<Transition> {
         let Some(watched) = self.watched.get_mut(key) else { return Vec::new() };
         watched.track.add(seen, now);
+        watched.track.expect(&watched.subject);
         let mut out = Vec::new();
         for (rule, alert) in watched.subject.rules.iter().zip(&mut watched.alerts) {
             let key = AlertKey { journey: key.clone(), rule: rule.id.clone() };
@@ -230,6 +232,7 @@ impl Engine {
     pub fn touch(&mut self, key: &JourneyKey, at: Timestamp) {
         if let Some(watched) = self.watched.get_mut(key) {
             watched.track.last_data = watched.track.last_data.max(at);
+            watched.track.expect(&watched.subject);
         }
     }
 

@@ -72,26 +72,34 @@ impl Reading<'_, '_, '_, '_> {
         let token = self.token(dialect, &mut usable);
         let mailbox = (dialect == Some(Dialect::Email)).then(|| self.mailbox(&mut usable)).flatten();
         let body = self.body();
+        // Everything is read before anything is missed: all mistakes are told at once.
+        let telegram = dialect == Some(Dialect::Telegram);
+        let chat = if telegram { self.chat() } else { Some(String::new()) };
+        let topic = if telegram { table.integer(&receiver::TOPIC, 1..=i64::MAX) } else { None };
+        let zone = quiet::zone(table, &receiver::TIMEZONE).unwrap_or(chrono_tz::Tz::UTC);
+        let proxy =
+            table.get(&receiver::PROXY).map(|_| read_one_url(table, &receiver::PROXY, self.secrets, self.unset));
+        let ca = table.text(&receiver::CA_FILE).map(|text| self.authorities(&text, request, base));
+        let budget = table.integer(&receiver::BUDGET, 0..=100_000);
+        let fallback = self.fallback();
         let mut receiver = Receiver::new(dialect?, urls?);
-        if receiver.dialect == Dialect::Telegram {
-            receiver.chat = self.chat()?;
-            receiver.topic = table.integer(&receiver::TOPIC, 1..=i64::MAX);
-        }
+        receiver.chat = chat?;
+        receiver.topic = topic;
         receiver.signing_key = signing_key;
         receiver.token = token;
         receiver.mailbox = mailbox.map(Arc::new);
         receiver.body = body?;
-        receiver.zone = quiet::zone(table, &receiver::TIMEZONE).unwrap_or(chrono_tz::Tz::UTC);
-        if table.get(&receiver::PROXY).is_some() {
-            receiver.proxy = Some(read_one_url(table, &receiver::PROXY, self.secrets, self.unset)?);
+        receiver.zone = zone;
+        if let Some(proxy) = proxy {
+            receiver.proxy = Some(proxy?);
         }
-        if let Some(text) = table.text(&receiver::CA_FILE) {
-            receiver.ca = Some(self.authorities(&text, request, base)?);
+        if let Some(ca) = ca {
+            receiver.ca = Some(ca?);
         }
-        if let Some(budget) = table.integer(&receiver::BUDGET, 0..=100_000) {
+        if let Some(budget) = budget {
             receiver.budget = u32::try_from(budget).ok().filter(|n| *n > 0);
         }
-        receiver.fallback = self.fallback();
+        receiver.fallback = fallback;
         let complete = receiver.dialect != Dialect::Email || receiver.mailbox.is_some();
         // Without its key a signed receiver is not usable: unsigned messages are not what was asked for.
         (usable && complete).then_some(receiver)

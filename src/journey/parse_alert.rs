@@ -234,22 +234,16 @@ fn read_kind(table: &TableReader<'_, '_, '_>, kind: &str, severity: Option<Sever
             Some(Kind::ErrorRate { over: over? / 100.0, window, min_runs: min_runs() })
         }
         "latency" => {
+            let percentile = read_percentile(table);
+            let mean = table.get(&alerts::MEAN).is_some() && table.boolean(&alerts::MEAN).unwrap_or(false);
+            if mean && table.get(&alerts::PERCENTILE).is_some() {
+                let span = table.key_span(&alerts::MEAN);
+                let message = "a rule looks at a percentile or at the mean";
+                table.source.push(table.source.error(span, message, "one of them"));
+            }
             need_over("for example over = \"2.5s\"")?;
             let over = wait(table, &alerts::OVER)?;
-            let mean = table.get(&alerts::MEAN).is_some() && table.boolean(&alerts::MEAN).unwrap_or(false);
-            let measure = match (mean, read_percentile(table)) {
-                (true, Ok(None)) => Measure::Mean,
-                (true, _) => {
-                    let span = table.key_span(&alerts::MEAN);
-                    table.source.push(table.source.error(
-                        span,
-                        "a rule looks at a percentile or at the mean",
-                        "one of them",
-                    ));
-                    return None;
-                }
-                (false, percentile) => Measure::Percentile(percentile.ok()?.unwrap_or(95.0)),
-            };
+            let measure = if mean { Measure::Mean } else { Measure::Percentile(percentile.ok()?.unwrap_or(95.0)) };
             Some(Kind::Latency { measure, over, window, min_runs: min_runs() })
         }
         "burn_rate" => Some(Kind::BurnRate {

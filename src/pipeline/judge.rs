@@ -83,6 +83,8 @@ pub struct Judge {
     pub(super) settings: JudgeSettings,
     pub(super) journeys: BTreeMap<JourneyKey, Arc<Journey>>,
     pub(super) standings: BTreeMap<JourneyKey, Standing>,
+    /// Journeys that others depend on.
+    pub(super) depended_on: BTreeSet<JourneyId>,
     pub(super) engine: Engine,
     /// Open ones.
     pub(super) incidents: BTreeMap<u64, Incident>,
@@ -120,6 +122,7 @@ impl Judge {
             settings: JudgeSettings { journeys: Vec::new(), ..settings.clone() },
             journeys: BTreeMap::new(),
             standings: BTreeMap::new(),
+            depended_on: BTreeSet::new(),
             engine: Engine::default(),
             incidents: BTreeMap::new(),
             incident_of: BTreeMap::new(),
@@ -224,6 +227,8 @@ impl Judge {
         verdict.writes.extend(left.map(Write::Forget).chain(disabled.map(Write::Rest)));
         let backlog = &self.backlog;
         self.closing.retain(|id, _| backlog.concerns(*id));
+        let depends = journeys.values().flat_map(|journey: &Arc<Journey>| &journey.telling.depends_on);
+        self.depended_on = depends.map(|(id, _)| id.clone()).collect();
         self.journeys = journeys;
         self.standings = standings;
         self.settings = settings;

@@ -71,7 +71,9 @@ impl Judge {
 
     /// The down alerts of the journeys that `key`'s journey depends on.
     fn dependencies(&self, key: &JourneyKey) -> Vec<AlertKey> {
-        let Some(journey) = self.journeys.get(key) else { return Vec::new() };
+        let Some(journey) = self.journeys.get(key).filter(|j| !j.telling.depends_on.is_empty()) else {
+            return Vec::new();
+        };
         let wanted = |other: &&JourneyKey| journey.telling.depends_on.iter().any(|(id, _)| *id == other.journey);
         let down = |other: &JourneyKey| AlertKey { journey: other.clone(), rule: RuleId::down() };
         self.journeys.keys().filter(wanted).map(down).collect()
@@ -84,13 +86,13 @@ impl Judge {
         if Self::is_own(&key.journey) {
             return None;
         }
-        // Another rule about the same journey is another face of the same outage.
-        let of_journey =
-            |other: &JourneyKey| self.incident_of.iter().find(|(alert, _)| alert.journey == *other).map(|(_, id)| *id);
         let open_member = |id: &u64, journey: &JourneyKey| {
             self.incidents.get(id).is_some_and(|i| i.members.iter().any(|m| m.alert.journey == *journey && m.is_open()))
         };
-        if let Some(id) = of_journey(&key.journey).filter(|id| open_member(id, &key.journey)) {
+        // Another rule about the same journey is another face of the same outage.
+        let first = AlertKey { journey: key.journey.clone(), rule: RuleId::of("") };
+        let of_journey = self.incident_of.range(first..).take_while(|(alert, _)| alert.journey == key.journey);
+        if let Some(id) = of_journey.map(|(_, id)| *id).find(|id| open_member(id, &key.journey)) {
             return Some(id);
         }
         for dependency in self.dependencies(&key.journey) {
@@ -98,12 +100,13 @@ impl Judge {
                 return Some(*id);
             }
         }
-        for incident in self.incidents.values() {
+        let depended_on = key.rule.as_str() == "down" && self.depended_on.contains(&key.journey.journey);
+        for incident in self.incidents.values().filter(|_| depended_on) {
             let dependent = incident.members.iter().filter(|m| m.is_open()).any(|member| {
                 let journey = self.journeys.get(&member.alert.journey);
                 journey.is_some_and(|j| j.telling.depends_on.iter().any(|(id, _)| *id == key.journey.journey))
             });
-            if dependent && key.rule.as_str() == "down" {
+            if dependent {
                 return Some(incident.id);
             }
         }
