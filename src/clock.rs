@@ -176,11 +176,11 @@ pub fn process_cpu_time() -> Duration {
     Duration::new(u64::try_from(spec.tv_sec).unwrap_or(0), u32::try_from(spec.tv_nsec).unwrap_or(0))
 }
 
-/// Whether tests may take their time: `./tests/run --long`.
+/// How many days a simulation lives: a million with `./tests/run --long`.
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test's switch, not the daemon's")]
-pub fn tests_are_long() -> bool {
-    std::env::var_os("JOURNEYD_TEST_LONG").is_some()
+pub fn simulated_days() -> u64 {
+    std::env::var("JOURNEYD_TEST_DAYS").ok().and_then(|days| days.parse().ok()).unwrap_or(10_000)
 }
 
 #[cfg(test)]

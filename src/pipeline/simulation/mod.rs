@@ -585,13 +585,24 @@ impl Simulation {
 
 #[test]
 fn ten_thousand_days_of_trouble_break_no_promise() {
-    let days: u64 = if crate::clock::tests_are_long() { 1_000_000 } else { 10_000 };
     // Each seed lives forty days at a run of each journey every three hours.
     let (length, steps) = (40, 40 * 8);
-    for seed in 0..days / length {
-        let mut simulation = Simulation::new(seed, Disk::Memory(Box::default()));
-        simulation.live(steps, Duration::from_secs(10_800));
-    }
+    let seeds = crate::clock::simulated_days() / length;
+    let next = std::sync::atomic::AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, std::num::NonZero::get) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    if seed >= seeds {
+                        break;
+                    }
+                    let mut simulation = Simulation::new(seed, Disk::Memory(Box::default()));
+                    simulation.live(steps, Duration::from_secs(10_800));
+                }
+            });
+        }
+    });
 }
 
 #[test]
