@@ -5,6 +5,7 @@
 //! messages flushed, server last.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -154,6 +155,9 @@ impl App {
         }
         let reader = store.dir().map(Reader::new);
         let store = Arc::new(store);
+        // What is in memory alone is not stored.
+        let in_memory = store.dir().is_none();
+        let stored = Arc::new(AtomicBool::new(true));
         let (judge, first) = Judge::new(judge_settings(config), restored, now());
         let parts = Parts {
             store: Arc::clone(&store),
@@ -162,13 +166,14 @@ impl App {
             watcher,
             shown,
             beat: beats.pipeline.clone(),
+            stored: Arc::clone(&stored),
         };
         let pipeline = tokio::spawn(Pipeline::new(judge, parts).run(first, received));
         let retention = tokio::spawn(retain(store, Arc::clone(&current), metrics.clone()));
 
         let check = runner.self_check();
         let watcher = tokio::spawn(check.clone().watch_timers());
-        let pulse = tokio::spawn(pulse(Arc::clone(&current), sender, beats.clone()));
+        let pulse = tokio::spawn(pulse(Arc::clone(&current), sender, beats.clone(), (!in_memory).then_some(stored)));
         let verbs = Some(Verbs {
             act: Arc::new({
                 let inputs = inputs.downgrade();
@@ -368,7 +373,7 @@ async fn ask(inputs: mpsc::WeakSender<Input>, act: Act) -> Result<String, String
 }
 
 /// Shows elsewhere that journeyd lives: a heartbeat, and the watchdog of each Alertmanager.
-async fn pulse(current: Arc<RwLock<Arc<Current>>>, sender: Sender, beats: Beats) {
+async fn pulse(current: Arc<RwLock<Arc<Current>>>, sender: Sender, beats: Beats, stored: Option<Arc<AtomicBool>>) {
     let started = now();
     let mut beaten: Option<Stopwatch> = None;
     let mut watched: Option<Stopwatch> = None;
@@ -380,7 +385,8 @@ async fn pulse(current: Arc<RwLock<Arc<Current>>>, sender: Sender, beats: Beats)
         if beats.silence() > STILL {
             continue;
         }
-        if let Some(heartbeat) = &current.config.heartbeat
+        let kept = stored.as_ref().is_some_and(|stored| stored.load(Ordering::Relaxed));
+        if let Some(heartbeat) = current.config.heartbeat.as_ref().filter(|_| kept)
             && beaten.is_none_or(|at| at.elapsed() >= heartbeat.every)
         {
             beaten = Some(Stopwatch::start());

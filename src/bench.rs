@@ -56,8 +56,15 @@ pub async fn closed_loop(path: &Path, runs: u64) -> Result<Loop, String> {
     let (judge, first) = Judge::new(settings, restored, now());
     let (shown, _seen) = watch::channel(Arc::default());
     let (inputs, received) = mpsc::channel(QUEUE);
-    let parts =
-        Parts { store: Arc::new(store), sender: Sender::dry(), metrics, watcher: None, shown, beat: Beat::default() };
+    let parts = Parts {
+        store: Arc::new(store),
+        sender: Sender::dry(),
+        metrics,
+        watcher: None,
+        shown,
+        beat: Beat::default(),
+        stored: Arc::default(),
+    };
     let pipeline = tokio::spawn(Pipeline::new(judge, parts).run(first, received));
     let journey = config.journeys.first().ok_or("no journey")?;
     let plan = journey.plans.first().ok_or("no plan")?;

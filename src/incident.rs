@@ -186,6 +186,11 @@ impl Member {
     pub fn is_open(&self) -> bool {
         self.resolved_at.is_none()
     }
+
+    /// Somebody wants quiet about it, and nobody was told.
+    pub fn is_quiet(&self) -> bool {
+        matches!(self.mute, Some(Mute::Silence(_) | Mute::Maintenance(_))) && !self.announced
+    }
 }
 
 /// Who looks after it.

@@ -206,8 +206,8 @@ impl When {
 
 impl Maintenance {
     pub fn covers(&self, subject: Subject<'_>, now: Timestamp) -> bool {
-        self.when.open_at(now).is_some()
-            && self.matches.iter().all(|m| m.values.iter().any(|value| value == subject.value(&m.key)))
+        self.matches.iter().all(|m| m.values.iter().any(|value| value == subject.value(&m.key)))
+            && self.when.open_at(now).is_some()
     }
 }
 

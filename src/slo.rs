@@ -139,7 +139,8 @@ impl Window {
     pub fn add_minute(&mut self, minute: i64, counts: Counts) {
         put(&mut self.minutes, minute, counts);
         let keep = u32::try_from(MINUTES.as_secs() / 60).unwrap_or(u32::MAX) + 1;
-        let newest = self.minutes.back().map_or(0, |bucket| bucket.at);
+        // Not from the newest: after a clock that was set back that lies ahead.
+        let newest = u32::try_from(minute).unwrap_or(0);
         while self.minutes.front().is_some_and(|bucket| bucket.at.saturating_add(keep) < newest) {
             self.minutes.pop_front();
         }
@@ -148,14 +149,16 @@ impl Window {
     /// The sum over `window` up to `now`.
     pub fn sum(&self, window: Duration, now: Timestamp) -> Counts {
         let first = (now - window).micros();
-        let (buckets, from) = if window <= MINUTES {
-            (&self.minutes, first.div_euclid(60_000_000) + 1)
+        let (buckets, unit, from) = if window <= MINUTES {
+            (&self.minutes, 60_000_000, first.div_euclid(60_000_000) + 1)
         } else {
-            (&self.hours, first.div_euclid(HOUR * 1_000_000))
+            (&self.hours, HOUR * 1_000_000, first.div_euclid(HOUR * 1_000_000))
         };
+        let last = now.micros().div_euclid(unit);
         let from = buckets.partition_point(|bucket| i64::from(bucket.at) < from);
         let mut sum = Counts::default();
-        buckets.range(from..).for_each(|bucket| sum.add(bucket.counts()));
+        let counted = buckets.range(from..).take_while(|bucket| i64::from(bucket.at) <= last);
+        counted.for_each(|bucket| sum.add(bucket.counts()));
         sum
     }
 

@@ -79,7 +79,7 @@ impl<'a> Observation<'a> {
         }
     }
 
-    fn is_judged(&self) -> bool {
+    pub fn is_judged(&self) -> bool {
         matches!(self.seen, Seen::Passed | Seen::Failed)
     }
 }
@@ -87,6 +87,8 @@ impl<'a> Observation<'a> {
 /// What the store keeps of a journey's track; windows come back from its runs and counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remembered {
+    #[serde(default)]
+    pub last_data: Option<Timestamp>,
     pub last_good: Option<Timestamp>,
     pub certificate_expires: Option<Timestamp>,
     pub locations: BTreeMap<String, Timestamp>,
@@ -99,6 +101,10 @@ pub struct Track {
     pub keep: Duration,
     pub counts: Window,
     pub last_data: Timestamp,
+    /// The same of runs that count: those of a maintenance window are data, and judge nothing.
+    judged_at: Timestamp,
+    /// When there was data before a restart.
+    data_before: Option<Timestamp>,
     /// When no data will have come for too long.
     silent_at: Option<Timestamp>,
     /// The last passed run before the one that is being judged.
@@ -116,6 +122,8 @@ impl Track {
             keep: Duration::ZERO,
             counts: Window::default(),
             last_data: now,
+            judged_at: now,
+            data_before: remembered.last_data,
             silent_at: None,
             good_before: remembered.last_good,
             certificate_expires: remembered.certificate_expires,
@@ -125,6 +133,7 @@ impl Track {
 
     pub fn remembered(&self) -> Remembered {
         Remembered {
+            last_data: Some(self.last_data),
             last_good: self.good_before,
             certificate_expires: self.certificate_expires,
             locations: self.locations.clone(),
@@ -137,13 +146,29 @@ impl Track {
         }
         // A clock that was set back must not hide for as long that nothing comes any more.
         self.last_data = if self.last_data > now { seen.at } else { self.last_data.max(seen.at) };
-        self.certificate_expires = seen.certificate_expires.or(self.certificate_expires);
+        self.judged_at = self.last_data;
+        // A run that failed has not met every host: what it did not meet has not been renewed.
+        self.certificate_expires = match (seen.seen, seen.certificate_expires, self.certificate_expires) {
+            (Seen::Passed, Some(new), _) => Some(new),
+            (_, new, old) => [new, old].into_iter().flatten().min(),
+        };
         self.locations.insert(seen.location.to_owned(), seen.at);
         if !self.keep.is_zero() {
             let duration = (seen.seen == Seen::Passed).then_some(seen.duration);
             let (responses, server_errors) = (seen.responses, seen.server_errors);
             self.samples.add(Sample { at: seen.at, duration, responses, server_errors }, self.keep);
         }
+    }
+
+    /// Whether the last data is of a run that was judged.
+    pub fn is_judged(&self) -> bool {
+        self.judged_at >= self.last_data
+    }
+
+    /// It was silent before the restart: the time since then counts.
+    pub fn resume_silence(&mut self) {
+        self.last_data = self.data_before.map_or(self.last_data, |before| before.min(self.last_data));
+        self.judged_at = self.last_data;
     }
 
     /// From when on silence is too long. A cron line takes its time, so not with every look.

@@ -111,9 +111,15 @@ impl Engine {
                 let key = AlertKey { journey: key.clone(), rule: rule.id.clone() };
                 restored.remove(&key).unwrap_or_else(|| Alert::inactive(now))
             };
-            let alerts = subject.rules.iter().map(alert).collect();
+            let alerts: Vec<Alert> = subject.rules.iter().map(alert).collect();
             let mut track = tracks.remove(&key).unwrap_or_else(|| Track::new(remembered.remove(&key), now));
             track.keep = subject.rules.iter().map(|rule| evaluate::window_of(&rule.kind)).max().unwrap_or_default();
+            let silent =
+                |(rule, alert): (&Rule, &Alert)| matches!(rule.kind, RuleKind::NoData { .. }) && alert.is_active();
+            if subject.rules.iter().zip(&alerts).any(silent) {
+                // It was silent before the restart: that is not over because a new process looks.
+                track.resume_silence();
+            }
             track.expect(&subject);
             self.watched.insert(key, Watched { subject, track, alerts });
         }
@@ -160,6 +166,11 @@ impl Engine {
                 None => level(rule, &watched.track, &watched.subject, now).map(|found| found.take_up(alert)),
             };
             let why = found.and_then(|found| alert.advance(rule, found, now));
+            if seen.is_judged() && rule.flapping {
+                // A location that is no longer heard of flaps no more.
+                let fresh = watched.track.fresh(&watched.subject, now);
+                alert.streaks.retain(|name, _| fresh.is_empty() || fresh.contains(&name.as_str()));
+            }
             alert.flapping = rule.flapping && alert.streaks.values().any(|streak| streak.flapping);
             if why.is_some() || !was_idle || !alert.is_idle() {
                 self.changed.insert(key.clone());
@@ -190,7 +201,10 @@ impl Engine {
             for (rule, alert) in watched.subject.rules.iter().zip(&mut watched.alerts) {
                 let found = if LEVEL(&rule.kind) {
                     level(rule, &watched.track, &watched.subject, now).map(|found| found.take_up(alert))
-                } else if alert.state != State::Inactive && (!rule.hold.is_zero() || !rule.keep_firing_for.is_zero()) {
+                } else if alert.state != State::Inactive
+                    && (!rule.hold.is_zero() || !rule.keep_firing_for.is_zero())
+                    && watched.track.is_judged()
+                {
                     Some(outlook(rule, alert, &watched.track.fresh(&watched.subject, now)))
                 } else {
                     None

@@ -39,7 +39,8 @@ impl Samples {
 
     fn within(&self, window: Duration, now: Timestamp) -> impl Iterator<Item = &Sample> {
         let first = self.samples.partition_point(|sample| sample.at <= now - window);
-        self.samples.range(first..)
+        // What lies ahead comes of a clock that was set back.
+        self.samples.range(first..).filter(move |sample| sample.at <= now)
     }
 
     /// The share of responses that were server errors; `None` with fewer than `min_runs` runs.

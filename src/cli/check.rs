@@ -86,20 +86,28 @@ async fn in_force(url: &str) -> Result<Vec<Summary>, String> {
     #[derive(serde::Deserialize)]
     struct Answer {
         journeys: Vec<Summary>,
+        next: Option<String>,
     }
     let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().map_err(|e| e.to_string())?;
-    let asked = client.get(format!("{}/api/v1/journeys", url.trim_end_matches('/'))).send().await;
-    let response =
-        asked.map_err(
-            |error| {
-                if error.is_connect() { "no connection".to_owned() } else { error.without_url().to_string() }
-            },
-        )?;
-    if !response.status().is_success() {
-        return Err(format!("it answers {}", response.status()));
+    let unreached = |error: reqwest::Error| {
+        if error.is_connect() { "no connection".to_owned() } else { error.without_url().to_string() }
+    };
+    let mut journeys = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = format!("{}/api/v1/journeys?limit=500{cursor}", url.trim_end_matches('/'));
+        let response = client.get(page).send().await.map_err(unreached)?;
+        if !response.status().is_success() {
+            return Err(format!("it answers {}", response.status()));
+        }
+        let text = response.bytes().await.map_err(unreached)?;
+        let answer: Answer = serde_json::from_slice(&text).map_err(|_| "it is another program".to_owned())?;
+        journeys.extend(answer.journeys);
+        match answer.next {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return Ok(journeys),
+        }
     }
-    let text = response.bytes().await.map_err(|e| e.without_url().to_string())?;
-    serde_json::from_slice::<Answer>(&text).map(|a| a.journeys).map_err(|_| "it is another program".to_owned())
 }
 
 fn human_text(config: &Config, planned: Option<&Planned>, at: Timestamp) -> String {

@@ -65,13 +65,17 @@ impl Daemon {
         let listen = config.as_ref().map_or_else(|| DEFAULT_LISTEN.to_owned(), |c| reachable(c.listen).to_string());
         let url = args.url.clone().unwrap_or_else(|| format!("http://{listen}"));
         let env = environment();
-        let file = args.token_file.clone().or_else(|| Some(config.as_ref()?.store.dir.join("api-token")));
+        // This daemon's token is nobody else's: it goes to the configured address and to this machine, no further.
+        let own = is_own(&url, &listen);
+        let of_store = || Some(config.as_ref()?.store.dir.join("api-token")).filter(|_| own);
+        let file = args.token_file.clone().or_else(of_store);
         let read = |file: &Path| std::fs::read_to_string(file).ok().map(|text| Secret::new(text.trim()));
         let (token, token_from) = match (&args.token_file, env.get("JOURNEYD_TOKEN")) {
             (None, Some(token)) => (Some(Secret::new(token.trim())), "JOURNEYD_TOKEN".to_owned()),
             _ => match &file {
                 Some(file) => (read(file), file.display().to_string()),
-                None => (None, "the store's folder, which no configuration names".to_owned()),
+                None if own => (None, "the store's folder, which no configuration names".to_owned()),
+                None => (None, "this machine's daemon, which is not for another".to_owned()),
             },
         };
         let client = reqwest::Client::builder().no_proxy().build().map_err(|e| e.without_url().to_string())?;
@@ -157,6 +161,17 @@ fn with_cause(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// Whether a URL is that of the configured daemon, or of this machine.
+fn is_own(url: &str, listen: &str) -> bool {
+    let Ok(url) = url::Url::parse(url) else { return false };
+    match url.host() {
+        Some(url::Host::Ipv4(ip)) if ip.is_loopback() => true,
+        Some(url::Host::Ipv6(ip)) if ip.is_loopback() => true,
+        Some(url::Host::Domain("localhost")) => true,
+        _ => url.as_str().trim_end_matches('/') == format!("http://{listen}"),
+    }
 }
 
 /// An address that is every interface is reached by loopback.

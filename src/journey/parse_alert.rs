@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use toml::Spanned;
 
+use crate::clock::Timestamp;
 use crate::diag::{Diagnostic, Findings, Place};
 use crate::document::{Field, TableReader, Text, as_float, as_integer};
 use crate::ids::{JourneyId, RuleId};
@@ -366,7 +367,11 @@ fn build(written: &RuleOptions, given: &Given<'_>, is_own: bool, findings: &Find
     };
     let interval = match given.schedule {
         Timetable::Every(interval) => Some(*interval),
-        Timetable::Cron(_) => None,
+        // Between two slots of some day.
+        Timetable::Cron(line) => {
+            let first = line.next_after(Timestamp::from_secs(1_790_000_000));
+            first.and_then(|first| Some(line.next_after(first)?.since(first)))
+        }
     };
     let (kind, by_run) = match &written.kind {
         Kind::Degraded => {

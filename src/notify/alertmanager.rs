@@ -19,12 +19,12 @@ pub fn render(message: &Message, now: Timestamp) -> Json {
     if message.alerts.is_empty() {
         return json!([alert(message, &alone(message), now)]);
     }
-    message
-        .alerts
-        .iter()
-        .filter(|fact| fact.standing != Standing::Pending)
-        .map(|fact| alert(message, fact, now))
-        .collect()
+    message.alerts.iter().filter(|fact| has_fired(fact)).map(|fact| alert(message, fact, now)).collect()
+}
+
+/// What is only on its way, or only there because of another, is not sent as an alert of its own.
+fn has_fired(fact: &AlertFact) -> bool {
+    matches!(fact.standing, Standing::Firing | Standing::Resolved)
 }
 
 fn alone(message: &Message) -> AlertFact {
@@ -128,7 +128,7 @@ pub fn webhook(message: &Message, receiver: &str) -> Json {
     let resolved = message.kind == Kind::Resolved;
     let alerts: Vec<Json> = facts
         .iter()
-        .filter(|fact| fact.standing != Standing::Pending)
+        .filter(|fact| has_fired(fact))
         .map(|fact| {
             let over = resolved || fact.resolved_at.is_some();
             let ends = fact.resolved_at.or(message.resolved_at).filter(|_| over);

@@ -37,6 +37,8 @@ const RESEND_END: Duration = Duration::from_secs(300);
 /// Over which a budget is counted, and the least time between two digests.
 const BUDGET_OVER: Duration = Duration::from_secs(3600);
 const DIGEST_EVERY: Duration = Duration::from_secs(300);
+/// What a restart gives to messages that grew old meanwhile.
+const AFTER_RESTART: Duration = Duration::from_secs(900);
 /// Headlines that a digest names; the rest is counted.
 const MOST_LINES: usize = 100;
 
@@ -176,6 +178,8 @@ impl Backlog {
             if row.maybe_sent || row.failures > 0 {
                 row.not_before = row.not_before.min(now);
             }
+            // That nobody was there to send it is not the message's fault.
+            row.expires_at = row.expires_at.max(now + AFTER_RESTART);
             self.rows.insert(row.key(), row);
         }
     }
@@ -260,11 +264,33 @@ impl Backlog {
         self.rows.range((receiver.clone(), incident, 0)..=(receiver.clone(), incident, u32::MAX)).next().is_some()
     }
 
+    /// Quiet is wanted before anybody can have heard of it: what waits is not sent, and the receivers are as if they had
+    /// not been addressed. True if there was any such.
+    pub fn withdraw(&mut self, incident: u64, now: Timestamp) -> bool {
+        let mut withdrawn = false;
+        for (_, keys) in self.of_incident(incident) {
+            let rows = || keys.iter().filter_map(|key| self.rows.get(key));
+            if rows().any(Row::may_have_arrived) || !rows().any(Row::is_unsent) {
+                continue;
+            }
+            for key in &keys {
+                if let Some(row) = self.rows.get_mut(key).filter(|row| row.is_unsent()) {
+                    row.state = RowState::Replaced;
+                    row.ended_at = Some(now);
+                    self.changed.insert(key.clone());
+                }
+            }
+            self.forget(&keys);
+            withdrawn = true;
+        }
+        withdrawn
+    }
+
     /// Whether [`update`](Self::update) has anybody to tell.
     pub fn takes(&self, incident: u64, news: bool) -> bool {
         self.rows.values().filter(|row| row.incident == incident).any(|row| {
             let resends = self.receivers.get(&row.receiver).is_some_and(|post| post.dialect.resends());
-            row.is_unsent() || (resends && !row.state.is_final()) || (news && row.may_have_arrived())
+            row.is_unsent() || (resends && !row.state.is_final()) || news
         })
     }
 
@@ -283,7 +309,9 @@ impl Backlog {
                     // What the message is for does not change, nor the first real error.
                     row.message.kind = old.kind;
                     row.message.because = old.because;
-                    row.message.failure = old.failure;
+                    if old.journey.key() == message.journey.key() {
+                        row.message.failure = old.failure;
+                    }
                 }
                 row.message.at = old.at;
                 row.message.instead_of = old.instead_of;
@@ -297,8 +325,17 @@ impl Backlog {
                 let not_before = row.ended_at.map_or(now + pace, |at| (at + pace).max(now));
                 self.put(&receiver, message.clone(), sequence, not_before, pace);
                 taken = true;
+            } else if news && message.because != Because::Acknowledged && message.because != Because::FlappingEnded {
+                // The fire was parked or expired: nobody there knows of it, and this is the next occasion.
+                let mut message = message.clone();
+                if message.kind != Kind::Flapping {
+                    message.kind = Kind::Firing;
+                }
+                let pace = row.group_interval;
+                let not_before = row.ended_at.map_or(now, |at| (at + pace).max(now));
+                self.put(&receiver, message, sequence, not_before, pace);
+                taken = true;
             }
-            // Otherwise the fire was parked or expired: nobody there knows of it, and the resolve will tell it whole.
         }
         taken
     }
@@ -330,9 +367,10 @@ impl Backlog {
                     self.changed.insert(key.clone());
                 } else {
                     told |= row.may_have_arrived();
-                    if resends && row.state == RowState::Waiting && row.ended_at.is_some() {
-                        // It was told again and again until now.
-                        row.state = RowState::Delivered;
+                    if resends && row.state == RowState::Waiting {
+                        // It was told again and again until now, or would have been.
+                        row.state = if row.ended_at.is_some() { RowState::Delivered } else { RowState::Replaced };
+                        row.ended_at.get_or_insert(now);
                         self.changed.insert(key.clone());
                     }
                 }
@@ -371,6 +409,7 @@ impl Backlog {
             out.push(row.clone());
         }
         for row in &out {
+            self.undo_digest(row);
             self.fall_back(row, now);
             self.settle(&row.receiver, row.incident, now);
         }
@@ -378,6 +417,18 @@ impl Backlog {
             self.forget_what_is_done();
         }
         out
+    }
+
+    /// A digest that did not arrive: nor did what was in it.
+    fn undo_digest(&mut self, digest: &Row) {
+        if digest.message.kind != Kind::Digest {
+            return;
+        }
+        let inside = |row: &&mut Row| row.state == RowState::Digested && row.last_error == digest.id;
+        for row in self.rows.values_mut().filter(inside) {
+            row.state = digest.state;
+            self.changed.insert(row.key());
+        }
     }
 
     /// What one receiver could not be told goes to its fallback, which hears of the incident for the first time.
@@ -389,6 +440,10 @@ impl Backlog {
         // Once it is over there is only its end to tell.
         let range = (row.receiver.clone(), row.incident, 0)..=(row.receiver.clone(), row.incident, u32::MAX);
         let over = self.rows.range(range).any(|(_, other)| other.message.kind == Kind::Resolved);
+        if row.incident == 0 && row.message.instead_of.is_some() {
+            // Two receivers that stand in for each other would pass it on for ever.
+            return;
+        }
         if row.incident != 0 && over && row.message.kind != Kind::Resolved {
             return;
         }
@@ -476,7 +531,9 @@ impl Backlog {
 
     /// Whether the receiver has had as much as it takes in an hour.
     fn is_spent(&mut self, receiver: &ReceiverId, now: Timestamp) -> bool {
-        let Some(budget) = self.receivers.get(receiver).and_then(|post| post.budget) else { return false };
+        // What keeps state of its own needs every word.
+        let post = self.receivers.get(receiver).filter(|post| post.dialect.takes_digests());
+        let Some(budget) = post.and_then(|post| post.budget) else { return false };
         let times = self.spent.entry(receiver.clone()).or_default();
         // What lies in the future comes of a clock that was set back.
         times.retain(|at| *at + BUDGET_OVER > now && *at <= now);
@@ -494,27 +551,39 @@ impl Backlog {
             self.heads(receiver).filter(due).map(|row| (row.decided_at, row.key())).collect();
         keys.sort();
         let mut lines = Vec::new();
-        for (_, key) in keys {
-            let Some(row) = self.rows.get_mut(&key) else { continue };
-            row.state = RowState::Digested;
-            row.ended_at = Some(now);
-            lines.push(row.message.headline());
-            self.changed.insert(key);
+        for (_, key) in &keys {
+            lines.extend(self.rows.get(key).map(|row| row.message.headline()));
         }
         let range = (receiver.clone(), 0, 0)..=(receiver.clone(), 0, u32::MAX);
-        let open =
-            self.rows.range_mut(range).map(|(_, row)| row).find(|r| r.is_unsent() && r.message.kind == Kind::Digest);
-        if let Some(row) = open {
-            row.message.lines.append(&mut lines);
-            row.message.lines.truncate(MOST_LINES);
-            self.changed.insert(row.key());
-        } else if let Some(message) = Message::digest(&self.location, lines, now) {
-            let not_before = self.last_digest.get(receiver).map_or(now, |at| (*at + DIGEST_EVERY).max(now));
-            // Unique per receiver: two digests are minutes apart.
-            let sequence = u32::try_from(now.micros().div_euclid(1_000_000)).unwrap_or(0);
-            let not_before = not_before.min(now + DIGEST_EVERY);
-            self.last_digest.insert(receiver.clone(), not_before);
-            self.put(receiver, message, sequence, not_before, Duration::ZERO);
+        let is_open = |row: &Row| row.is_unsent() && row.message.kind == Kind::Digest;
+        let open = self.rows.range(range).find(|(_, row)| is_open(row)).map(|(key, _)| key.clone());
+        let digest = match open {
+            Some(key) => key,
+            None => {
+                let Some(message) = Message::digest(&self.location, Vec::new(), now) else { return };
+                let not_before = self.last_digest.get(receiver).map_or(now, |at| (*at + DIGEST_EVERY).max(now));
+                let not_before = not_before.min(now + DIGEST_EVERY);
+                // Unique per receiver: two digests are minutes apart.
+                let sequence = u32::try_from(now.micros().div_euclid(1_000_000)).unwrap_or(0);
+                self.last_digest.insert(receiver.clone(), not_before);
+                self.put(receiver, message, sequence, not_before, Duration::ZERO);
+                (receiver.clone(), 0, sequence)
+            }
+        };
+        let Some(row) = self.rows.get_mut(&digest) else { return };
+        row.message.counted += u32::try_from(lines.len()).unwrap_or(u32::MAX);
+        row.message.lines.append(&mut lines);
+        row.message.lines.truncate(MOST_LINES);
+        let id = row.id.clone();
+        self.changed.insert(digest);
+        for (_, key) in keys {
+            if let Some(row) = self.rows.get_mut(&key) {
+                row.state = RowState::Digested;
+                row.ended_at = Some(now);
+                // Where it went: what becomes of the digest becomes of it.
+                row.last_error.clone_from(&id);
+                self.changed.insert(key);
+            }
         }
         self.forget_what_is_done();
     }
@@ -538,6 +607,8 @@ impl Backlog {
                     row.state = RowState::Waiting;
                     row.maybe_sent = true;
                     row.failures = 0;
+                    // After a clock that was set back the waits count from here.
+                    row.decided_at = row.decided_at.min(now);
                     row.not_before = now + RESEND;
                     row.expires_at = now + retry::lifetime(row.message.kind);
                     row.ended_at.get_or_insert(now);
@@ -560,6 +631,11 @@ impl Backlog {
                 row.decided_at = row.decided_at.min(now);
                 row.not_before = now + retry::wait(&row.id, row.failures, *at_least);
                 row.last_error = describe(end);
+                if dialect.resends() && !last {
+                    // Its end is what is told now.
+                    row.state = RowState::Replaced;
+                    row.ended_at = Some(now);
+                }
                 if let Some(pause) = at_least {
                     // A rate limit is the receiver's, not the message's.
                     self.hold.insert(receiver.clone(), now + *pause);
@@ -575,6 +651,7 @@ impl Backlog {
         let ended = Ended { row: row.clone(), verdict, first };
         self.changed.insert(key);
         if ended.row.state == RowState::Parked {
+            self.undo_digest(&ended.row);
             self.fall_back(&ended.row, now);
         }
         self.settle(receiver, ended.row.incident, now);

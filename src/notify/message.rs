@@ -165,9 +165,11 @@ pub struct Message {
     /// Which reminder it is.
     #[serde(default)]
     pub repeat: u32,
-    /// Headlines of a digest.
+    /// Headlines of a digest, the first of so many.
     #[serde(default)]
     pub lines: Vec<String>,
+    #[serde(default)]
+    pub counted: u32,
     /// The receiver that could not be told.
     #[serde(default)]
     pub instead_of: Option<ReceiverId>,
@@ -201,6 +203,7 @@ impl Message {
             acknowledged: incident.acknowledged.clone(),
             repeat: 0,
             lines: Vec::new(),
+            counted: 0,
             instead_of: None,
             config: None,
         }
@@ -212,6 +215,7 @@ impl Message {
         message.kind = Kind::Digest;
         message.because = Because::BudgetSpent;
         "Several alerts".clone_into(&mut message.journey.title);
+        message.counted = u32::try_from(lines.len()).unwrap_or(u32::MAX);
         message.lines = lines;
         Some(message)
     }
@@ -243,6 +247,7 @@ impl Message {
             acknowledged: None,
             repeat: 0,
             lines: Vec::new(),
+            counted: 0,
             instead_of: None,
             config: None,
         })
@@ -310,7 +315,7 @@ impl Message {
         match (self.kind, self.because) {
             (Kind::Test, _) => format!("TEST from journeyd at {}: this receiver works.", self.journey.location),
             (Kind::Digest, _) => {
-                format!("DIGEST: {} more messages than this channel takes in an hour", self.lines.len())
+                format!("DIGEST: {} more messages than this channel takes in an hour", self.counted)
             }
             (Kind::Resolved, Because::WasDown) => {
                 format!("RESOLVED {subject}: was down for {took} and passes again")
@@ -415,6 +420,7 @@ pub mod tests {
             acknowledged: None,
             repeat: 0,
             lines: vec![],
+            counted: 0,
             instead_of: None,
             config: None,
         }

@@ -161,6 +161,11 @@ impl Dialect {
         self == Self::Alertmanager
     }
 
+    /// People read a digest; what keeps an incident open until it is told of the end does not.
+    pub fn takes_digests(self) -> bool {
+        !matches!(self, Self::Alertmanager | Self::PagerDuty)
+    }
+
     /// The least time between two messages. Slack, Google Chat: one a second (their rate limits); Telegram: twenty a
     /// minute in a group (bots FAQ); Discord: five in two seconds (its headers).
     pub fn gap(self) -> Option<Duration> {

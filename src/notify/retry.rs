@@ -97,6 +97,11 @@ pub fn verdict(dialect: Dialect, end: &End, now: Timestamp) -> Verdict {
         }
         408 => Verdict::Retry { at_least, trouble: Trouble::Timeout },
         425 => Verdict::Retry { at_least, trouble: Trouble::ClientError },
+        // It forgets within minutes what it is not told again, and a proxy on the way may have said this.
+        400..=499 if dialect.resends() => {
+            let trouble = if matches!(status, 401 | 403) { Trouble::Auth } else { Trouble::ClientError };
+            Verdict::Retry { at_least, trouble }
+        }
         401 | 403 => Verdict::Park { trouble: Trouble::Auth },
         400..=499 => Verdict::Park { trouble: Trouble::ClientError },
         500.. => Verdict::Retry { at_least, trouble: Trouble::ServerError },
@@ -187,6 +192,10 @@ mod tests {
                     408 => Verdict::Retry { at_least: None, trouble: Trouble::Timeout },
                     425 => Verdict::Retry { at_least: None, trouble: Trouble::ClientError },
                     429 => Verdict::Retry { at_least: None, trouble: Trouble::RateLimited },
+                    400..=499 if dialect.resends() => {
+                        let trouble = if matches!(status, 401 | 403) { Trouble::Auth } else { Trouble::ClientError };
+                        Verdict::Retry { at_least: None, trouble }
+                    }
                     401 | 403 => Verdict::Park { trouble: Trouble::Auth },
                     400..=499 => Verdict::Park { trouble: Trouble::ClientError },
                     500..=999 => Verdict::Retry { at_least: None, trouble: Trouble::ServerError },

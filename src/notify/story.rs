@@ -146,7 +146,7 @@ fn title(message: &Message) -> String {
     };
     let rule = if message.rule.as_str() == "down" { String::new() } else { format!(", {}", message.rule) };
     match message.kind {
-        Kind::Digest => format!("{word}  {} alerts", message.lines.len()),
+        Kind::Digest => format!("{word}  {} alerts", message.counted),
         _ => format!("{word}  {} ({}{rule}){more}", message.journey.title, message.journey.key()),
     }
 }
@@ -190,8 +190,9 @@ fn body(message: &Message) -> Vec<Line> {
                     .take(MOST_LINES)
                     .map(|headline| line("", vec![Piece::ShortCode(headline.clone(), 200)])),
             );
-            if message.lines.len() > MOST_LINES {
-                lines.push(line("", vec![text(format!("and {} more", message.lines.len() - MOST_LINES))]));
+            let shown = message.lines.len().min(MOST_LINES);
+            if message.counted as usize > shown {
+                lines.push(line("", vec![text(format!("and {} more", message.counted as usize - shown))]));
             }
             return lines;
         }

@@ -171,6 +171,10 @@ impl Judge {
         for (key, sample) in restored.samples {
             judge.engine.restore_sample(&key, sample);
         }
+        let failing = judge.engine.alerts().filter(|(key, _, alert)| Self::is_own(&key.journey) && alert.is_active());
+        let failing: Vec<ReceiverId> =
+            failing.filter_map(|(key, _, _)| ReceiverId::new(key.journey.variant_label())).collect();
+        judge.refused_at.extend(failing.into_iter().map(|receiver| (receiver, now)));
         let mut verdict = verdict;
         verdict.slos.clear();
         judge.refresh_objectives(now, &mut verdict);

@@ -21,6 +21,7 @@ mod telling;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -72,6 +73,8 @@ const STORE_PATIENCE: Duration = Duration::from_secs(5);
 const SHOW_EVERY: Duration = Duration::from_secs(1);
 /// When a store that failed is tried again.
 const STORE_RETRY: Duration = Duration::from_secs(5);
+/// In an outage of many journeys their incident and its messages change with each of them: the last word is enough.
+const WORTH_COMPACTING: usize = 20;
 /// What may wait in memory for the store.
 const MOST_UNWRITTEN: usize = 10_000;
 /// How often numbers that change by the clock alone are brought up to date, and the least often that it shows that it
@@ -107,6 +110,7 @@ pub struct Pipeline {
     /// Answers that wait for their commit.
     replies: Vec<(oneshot::Sender<Done>, Done)>,
     beat: Beat,
+    stored: Arc<AtomicBool>,
 }
 
 /// How sending a message ended.
@@ -126,11 +130,13 @@ pub struct Parts {
     /// Where open and recent incidents are shown.
     pub shown: watch::Sender<Arc<Picture>>,
     pub beat: Beat,
+    /// Whether the store took what it was last given.
+    pub stored: Arc<AtomicBool>,
 }
 
 impl Pipeline {
     pub fn new(judge: Judge, parts: Parts) -> Self {
-        let Parts { store, sender, metrics, watcher, shown, beat } = parts;
+        let Parts { store, sender, metrics, watcher, shown, beat, stored } = parts;
         Self {
             judge,
             store,
@@ -149,6 +155,7 @@ impl Pipeline {
             shown,
             replies: Vec::new(),
             beat,
+            stored,
         }
     }
 
@@ -177,6 +184,7 @@ impl Pipeline {
             if refreshed.elapsed() >= REFRESH {
                 refreshed = Stopwatch::start();
                 self.judge.refresh_objectives(now(), &mut verdict);
+                self.metrics.silences_active(self.judge.active_silences(now()));
             }
         }
         self.finish().await;
@@ -281,7 +289,7 @@ impl Pipeline {
         let incidents_changed =
             verdict.incident_went_on || verdict.writes.iter().any(|write| matches!(write, Write::Incident(_)));
         self.commit(std::mem::take(&mut verdict.writes)).await;
-        self.unshown |= incidents_changed;
+        self.unshown |= incidents_changed || !verdict.transitions.is_empty();
         self.show(&verdict);
         for input in inputs {
             self.show_input(&input);
@@ -304,6 +312,9 @@ impl Pipeline {
 
     async fn commit(&mut self, writes: Vec<Write>) {
         self.unwritten.extend(writes);
+        if self.unwritten.len() > WORTH_COMPACTING {
+            compact(&mut self.unwritten);
+        }
         if let Some(answer) = self.pending.take() {
             // It hung; nothing else is handed in until it answers.
             self.await_commit(answer, Duration::ZERO).await;
@@ -322,6 +333,7 @@ impl Pipeline {
     async fn await_commit(&mut self, mut answer: oneshot::Receiver<Committed>, patience: Duration) {
         match tokio::time::timeout(patience, &mut answer).await {
             Ok(Ok(Ok(()))) => {
+                self.stored.store(true, Ordering::Relaxed);
                 if self.store_failed.take().is_some() {
                     tracing::warn!("the store works again; what was kept in memory is written.");
                 }
@@ -340,6 +352,7 @@ impl Pipeline {
 
     fn commit_failed(&mut self, mut back: Vec<Write>, error: &str) {
         self.metrics.store_error(StoreOp::Commit);
+        self.stored.store(false, Ordering::Relaxed);
         if self.store_failed.is_none() {
             tracing::error!(
                 error,

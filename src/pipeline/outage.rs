@@ -13,12 +13,14 @@
 //! journeys against one dead host are one message and not two hundred, nor one and then an update.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::alert::{Alert, AlertKey, State, Transition, Why};
 use crate::clock::Timestamp;
 use crate::ids::{JourneyKey, RuleId};
 use crate::incident::{Cause, Happening, Incident, Member, Mute};
 use crate::journey::Severity;
+use crate::journey::rule::RuleKind;
 use crate::notify::message::{Because, Kind, failed_at};
 use crate::notify::route::Subject;
 use crate::pipeline::judge::{Judge, Verdict, has_ended};
@@ -27,6 +29,8 @@ use crate::store::Write;
 
 /// Alerts of one incident; an outage of more is several, each of which can still be read and written.
 const MOST_MEMBERS: usize = 500;
+/// Journeys that fall silent within this time are one outage.
+const AT_ONCE: Duration = Duration::from_secs(600);
 
 impl Judge {
     /// An alert changed its state, or began or ceased to flap.
@@ -79,7 +83,15 @@ impl Judge {
         self.journeys.keys().filter(wanted).map(down).collect()
     }
 
-    fn place_for(&self, key: &AlertKey, cause: &Cause) -> Option<u64> {
+    /// Whether a rule is about how runs of its journey go; certificates, silence and left-over data are stories of their
+    /// own.
+    fn is_face(&self, key: &AlertKey) -> bool {
+        use RuleKind::{BurnRate, Degraded, Down, ErrorRate, Latency};
+        let kind = self.engine.rule(key).map(|rule| &rule.kind);
+        matches!(kind, Some(Down | Degraded | ErrorRate { .. } | Latency { .. } | BurnRate { .. }))
+    }
+
+    fn place_for(&self, key: &AlertKey, cause: &Cause, now: Timestamp) -> Option<u64> {
         if let Some(id) = self.incident_of.get(key) {
             return Some(*id);
         }
@@ -89,10 +101,14 @@ impl Judge {
         let open_member = |id: &u64, journey: &JourneyKey| {
             self.incidents.get(id).is_some_and(|i| i.members.iter().any(|m| m.alert.journey == *journey && m.is_open()))
         };
-        // Another rule about the same journey is another face of the same outage.
+        // Another rule about the same journey is another face of the same outage, unless it is a graver one: that must
+        // not hide behind a warning that has been open for weeks.
+        let severity = self.engine.rule(key).map_or(Severity::Critical, |rule| rule.severity);
+        let not_worse = |id: &u64| self.incidents.get(id).is_some_and(|incident| severity >= incident.severity);
         let first = AlertKey { journey: key.journey.clone(), rule: RuleId::of("") };
         let of_journey = self.incident_of.range(first..).take_while(|(alert, _)| alert.journey == key.journey);
-        if let Some(id) = of_journey.map(|(_, id)| *id).find(|id| open_member(id, &key.journey)) {
+        let faces = of_journey.filter(|(alert, _)| self.is_face(alert) && self.is_face(key)).map(|(_, id)| *id);
+        if let Some(id) = faces.into_iter().find(|id| open_member(id, &key.journey) && not_worse(id)) {
             return Some(id);
         }
         for dependency in self.dependencies(&key.journey) {
@@ -110,7 +126,11 @@ impl Judge {
                 return Some(incident.id);
             }
         }
-        let fits = |incident: &&Incident| incident.cause.is_same(cause) && incident.members.len() < MOST_MEMBERS;
+        let fits = |incident: &&Incident| {
+            // What no failed run explains is one only if it came over all of them at once.
+            let at_once = cause.rule.is_empty() || now.since(incident.opened_at) < AT_ONCE;
+            incident.cause.is_same(cause) && at_once && incident.members.len() < MOST_MEMBERS
+        };
         self.incidents.values().find(fits).map(|incident| incident.id)
     }
 
@@ -139,10 +159,16 @@ impl Judge {
         let key = member.alert.clone();
         let first = alert.first_failure.clone().or_else(|| facts.filter(|_| key.rule.as_str() == "down").cloned());
         let cause = self.cause_of(&key, first.as_ref());
-        let id = match self.place_for(&key, &cause).filter(|id| self.incidents.contains_key(id)) {
+        let id = match self.place_for(&key, &cause, now).filter(|id| self.incidents.contains_key(id)) {
             Some(id) => {
                 if let Some(incident) = self.incidents.get_mut(&id) {
+                    let before = incident.severity;
                     incident.enter(member, now);
+                    if incident.severity < before {
+                        // Who looked after a warning does not look after this.
+                        incident.acknowledged = None;
+                        incident.reminders = 0;
+                    }
                 }
                 id
             }
@@ -159,6 +185,12 @@ impl Judge {
         };
         self.incident_of.insert(key, id);
         self.dirty.insert(id);
+    }
+
+    /// Whether somebody wants quiet about an alert.
+    pub(super) fn is_silenced(&self, key: &AlertKey, now: Timestamp) -> bool {
+        let severity = self.engine.rule(key).map_or(Severity::Critical, |rule| rule.severity);
+        matches!(self.mute_of(key, severity, false, now), Some(Mute::Silence(_) | Mute::Maintenance(_)))
     }
 
     /// Why nobody is to be told. `fresh`: by a run that was bad just now; only such a one shows that it is no longer
@@ -207,7 +239,7 @@ impl Judge {
         for (id, key, severity, before) in members {
             let mut mute = self.mute_of(&key, severity, false, now);
             if let (Some(Mute::Inhibited(_)), None) = (&before, &mute)
-                && key.rule.as_str() != "no_data"
+                && key.rule.as_str() == "down"
             {
                 // Its next failed run says that it is not over with what it depends on.
                 mute.clone_from(&before);
@@ -226,8 +258,22 @@ impl Judge {
             changed.insert(id);
         }
         for id in changed {
+            self.withdraw(id, now);
             self.dirty.insert(id);
             self.announce(id, now);
+        }
+    }
+
+    /// Quiet began before anybody was told: what still waits is not sent.
+    fn withdraw(&mut self, id: u64, now: Timestamp) {
+        let Some(incident) = self.incidents.get_mut(&id) else { return };
+        let quiet = |member: &Member| matches!(member.mute, Some(Mute::Silence(_) | Mute::Maintenance(_)));
+        let open = |member: &&mut Member| member.is_open() || member.flapping;
+        if incident.members.iter_mut().filter(open).all(|member| quiet(member)) && self.backlog.withdraw(id, now) {
+            for member in incident.members.iter_mut().filter(open) {
+                member.announced = false;
+                incident.named.remove(&member.alert);
+            }
         }
     }
 
@@ -276,8 +322,8 @@ impl Judge {
         if is_first {
             incident.failed_runs = failures;
         }
-        let flaps = incident.member(&key).is_some_and(|member| member.flapping);
-        let joined = is_first && incident.join(facts, now) && !flaps;
+        let quiet = incident.member(&key).is_some_and(|member| member.flapping || member.mute.is_some());
+        let joined = is_first && incident.join(facts, now) && !quiet;
         if freed {
             // It was named as one that only depends on another: that it fails by itself is news.
             incident.named.remove(&key);
@@ -292,6 +338,7 @@ impl Judge {
             self.tell_message(id, &message, true, now);
         }
         if freed {
+            self.dirty.insert(id);
             self.announce(id, now);
         } else if changed {
             self.dirty.insert(id);
@@ -359,9 +406,11 @@ impl Judge {
             incident.note(now, Happening::FlappingStarted, key.journey.to_string());
         }
         let Some(message) = self.message(id, Kind::Flapping, Because::FlappingStarted, now) else { return };
-        if told_before {
+        if muted {
+            // Its end is told, and so is whatever still is when nobody wants quiet any more.
+        } else if told_before {
             self.tell_message(id, &message, true, now);
-        } else if !muted {
+        } else {
             let mut to = self.receivers_for(key, member.severity);
             to.retain(|(receiver, _)| !self.backlog.addresses(receiver, id));
             self.tell_message(id, &message, true, now);
@@ -390,7 +439,8 @@ impl Judge {
             self.close(id, Why::FlappingEnded, now, verdict);
             return;
         }
-        if alert.is_active() {
+        let muted = self.incidents.get(&id).and_then(|i| i.member(key)).is_some_and(|member| member.mute.is_some());
+        if alert.is_active() && !muted {
             self.tell(id, Kind::Updated, Because::FlappingEnded, true, now);
         }
         self.dirty.insert(id);

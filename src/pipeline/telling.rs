@@ -25,7 +25,7 @@ impl Judge {
         let fresh: Vec<Member> = incident
             .members
             .iter()
-            .filter(|m| m.is_open() && !m.announced && m.mute.is_none() && !m.flapping)
+            .filter(|m| (m.is_open() || m.flapping) && !m.announced && m.mute.is_none())
             .cloned()
             .collect();
         if fresh.is_empty() {
@@ -42,12 +42,17 @@ impl Judge {
         }
         self.tell(id, Kind::Updated, Because::JourneyJoined, news, now);
         if !to.is_empty() {
-            let Some(message) = self.message(id, Kind::Firing, Because::First, now) else { return };
+            let (kind, because) = if fresh.iter().all(|member| member.flapping) {
+                (Kind::Flapping, Because::FlappingStarted)
+            } else {
+                (Kind::Firing, Because::First)
+            };
+            let Some(message) = self.message(id, kind, because, now) else { return };
             if let Some(incident) = self.incidents.get_mut(&id) {
                 let sequence = incident.next_message(now);
                 self.backlog.fire(&message, sequence, to, now);
             }
-            self.name_all(id);
+            self.name_all(id, now);
         }
         if let Some(incident) = self.incidents.get_mut(&id) {
             for member in &fresh {
@@ -74,7 +79,11 @@ impl Judge {
         let sequence = incident.next_message(now);
         let taken = self.backlog.update(message, sequence, now, news);
         if taken {
-            self.name_all(id);
+            if let (false, Some(incident)) = (news, self.incidents.get_mut(&id)) {
+                // What only became part of an unsent message is none of its own.
+                incident.last_message = before.1;
+            }
+            self.name_all(id, now);
         } else if let Some(incident) = self.incidents.get_mut(&id) {
             (incident.messages, incident.last_message) = before;
         }
@@ -82,17 +91,18 @@ impl Judge {
     }
 
     /// Its alerts, and those of the same cause on the way, are named in a message.
-    pub(super) fn name_all(&mut self, id: u64) {
+    pub(super) fn name_all(&mut self, id: u64, now: Timestamp) {
         let Some(incident) = self.incidents.get(&id) else { return };
-        let mut named: BTreeSet<AlertKey> = incident.members.iter().map(|member| member.alert.clone()).collect();
-        named.extend(self.companions(incident).into_iter().map(|(key, _)| key));
+        let mut named: BTreeSet<AlertKey> =
+            incident.members.iter().filter(|m| !m.is_quiet()).map(|member| member.alert.clone()).collect();
+        named.extend(self.companions(incident, now).into_iter().map(|(key, _)| key));
         if let Some(incident) = self.incidents.get_mut(&id) {
             incident.named.extend(named);
         }
     }
 
     /// Alerts on the way to firing that would join the incident.
-    pub(super) fn companions(&self, incident: &Incident) -> Vec<(AlertKey, &Alert)> {
+    pub(super) fn companions(&self, incident: &Incident, now: Timestamp) -> Vec<(AlertKey, &Alert)> {
         let open = incident.members.iter().filter(|member| member.is_open());
         let down: BTreeSet<&JourneyId> = open.map(|member| &member.alert.journey.journey).collect();
         self.engine
@@ -103,7 +113,9 @@ impl Judge {
                     let journey = self.journeys.get(&key.journey);
                     journey.is_some_and(|j| j.telling.depends_on.iter().any(|(id, _)| down.contains(id)))
                 };
-                incident.member(key).is_none() && (alert.first_failure.as_ref().is_some_and(same) || depends())
+                incident.member(key).is_none()
+                    && (alert.first_failure.as_ref().is_some_and(same) || depends())
+                    && !self.is_silenced(key, now)
             })
             .map(|(key, alert)| (key.clone(), alert))
             .take(MOST_ALERTS)
@@ -124,7 +136,19 @@ impl Judge {
                 continue;
             }
             let flapping = told.iter().all(|member| member.flapping);
-            let since = now.since(incident.last_message.unwrap_or(incident.opened_at));
+            let last = incident.last_message.unwrap_or(incident.opened_at);
+            if last > now {
+                // The clock was set back: what is to come counts from here.
+                if let Some(incident) = self.incidents.get_mut(&id) {
+                    incident.last_message = Some(now);
+                    for member in &mut incident.members {
+                        member.fired_at = member.fired_at.min(now);
+                    }
+                }
+                self.dirty.insert(id);
+                continue;
+            }
+            let since = now.since(last);
             if flapping {
                 if since >= FLAPPING_EVERY && self.tell(id, Kind::Flapping, Because::StillFiring, true, now) {
                     self.dirty.insert(id);
@@ -155,7 +179,6 @@ impl Judge {
 
     pub(super) fn escalate(&mut self, id: u64, now: Timestamp) {
         let Some(incident) = self.incidents.get(&id) else { return };
-        let age = now.since(incident.opened_at);
         let mut to: Vec<(ReceiverId, Pace)> = Vec::new();
         for member in incident.members.iter().filter(|m| m.announced && m.is_open() && m.mute.is_none()) {
             let about = self.about(&member.alert.journey);
@@ -163,7 +186,8 @@ impl Judge {
                 Subject { alert: member.alert.rule.as_str(), severity: member.severity.as_str(), journey: &about };
             for (after, receiver, pace) in escalations_of(&self.settings.notify.routes, subject) {
                 let known = to.iter().any(|(known, _)| *known == receiver) || self.backlog.addresses(&receiver, id);
-                if after <= age && !known {
+                // From the alert's own beginning: a graver one may have joined later.
+                if after <= now.since(member.fired_at) && !known {
                     // Whoever is asked now is asked at once.
                     to.push((receiver, Pace { group_wait: Duration::ZERO, ..pace }));
                 }
@@ -247,8 +271,8 @@ impl Judge {
             |member: &&Member| (kind == Kind::Resolved || member.is_open() || member.flapping) && !inhibited(member);
         let lead = incident
             .member(&incident.alert)
-            .filter(|member| speaks(member))
-            .or_else(|| incident.members.iter().find(speaks))
+            .filter(|member| speaks(member) && member.severity <= incident.severity)
+            .or_else(|| incident.members.iter().filter(speaks).min_by_key(|member| member.severity))
             .or_else(|| incident.members.first())?;
         let key = &lead.alert.journey;
         let mut message = Message::of(incident, kind, because, self.about(key), now);
@@ -278,13 +302,10 @@ impl Judge {
         };
         message.alerts.push(fact(lead));
         // What is silenced is nobody's business who did not ask.
-        let quiet = |member: &&Member| {
-            matches!(member.mute, Some(Mute::Silence(_) | Mute::Maintenance(_))) && !member.announced
-        };
-        let others = incident.members.iter().filter(|member| member.alert != lead.alert && !quiet(member));
+        let others = incident.members.iter().filter(|member| member.alert != lead.alert && !member.is_quiet());
         message.alerts.extend(others.map(fact));
         if kind != Kind::Resolved {
-            message.alerts.extend(self.companions(incident).into_iter().map(|(key, alert)| AlertFact {
+            message.alerts.extend(self.companions(incident, now).into_iter().map(|(key, alert)| AlertFact {
                 rule: key.rule.clone(),
                 severity: self.engine.rule(&key).map_or(Severity::Critical, |rule| rule.severity),
                 journey: self.about(&key.journey),

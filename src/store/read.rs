@@ -1,5 +1,6 @@
 //! Reading what is stored, page by page, without holding up the writer: a connection of its own each time.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, params};
@@ -163,15 +164,27 @@ impl Reader {
         Ok(out)
     }
 
-    /// Counts of a journey's runs from `minute` on, exact to the minute. Blocks.
-    pub fn counts(&self, journey: &str, variant: &str, minute: i64) -> Result<Counts, StoreError> {
+    /// Counts of every journey's runs from `minute` on, exact to the minute: full hours from the hours, the rest of the
+    /// first one from the minutes. Blocks.
+    pub fn counts(&self, minute: i64) -> Result<BTreeMap<(String, String), Counts>, StoreError> {
         let db = self.open()?;
-        Ok(db.query_row(
-            "SELECT coalesce(sum(runs), 0), coalesce(sum(failed), 0), coalesce(sum(slow), 0) FROM slo_minutes
-             WHERE minute >= ?1 AND journey = ?2 AND variant = ?3",
-            params![minute, journey, variant],
-            |row| Ok(Counts { runs: row.get(0)?, failed: row.get(1)?, slow: row.get(2)? }),
-        )?)
+        let hour = minute.div_euclid(60) + i64::from(minute.rem_euclid(60) > 0);
+        let mut out: BTreeMap<(String, String), Counts> = BTreeMap::new();
+        for (sql, from, until) in [
+            ("slo_hours WHERE hour >= ?1 AND ?2 = ?2", hour, 0),
+            ("slo_minutes WHERE minute >= ?1 AND minute < ?2", minute, hour * 60),
+        ] {
+            let sql = format!(
+                "SELECT journey, variant, sum(runs), sum(failed), sum(slow) FROM {sql} GROUP BY journey, variant"
+            );
+            let mut statement = db.prepare(&sql)?;
+            let mut rows = statement.query((from, until))?;
+            while let Some(row) = rows.next()? {
+                let counts = Counts { runs: row.get(2)?, failed: row.get(3)?, slow: row.get(4)? };
+                out.entry((row.get(0)?, row.get(1)?)).or_default().add(counts);
+            }
+        }
+        Ok(out)
     }
 
     /// A consistent copy in a file that must not exist yet. Blocks; the daemon goes on meanwhile.

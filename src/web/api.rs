@@ -3,6 +3,7 @@
 //! Lists come in pages: `limit` (50 unless asked otherwise, at most 500) and `cursor`, which is the `next` of the page
 //! before; a page without `next` is the last.
 
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 
 use axum::Router;
@@ -262,14 +263,13 @@ async fn journeys(State(shared): State<Shared>, Query(asked): Query<Asked>) -> R
             let value = (shared.journeys)();
             let mut rows = value.as_array().cloned().unwrap_or_default();
             rows.retain(|row| asked.journey.as_ref().is_none_or(|id| row["id"] == **id));
-            let standings = shared.metrics.standings();
-            for row in &mut rows {
-                let of: Vec<_> = standings.iter().filter(|s| row["id"] == *s.journey).collect();
-                row["results"] = json!(of);
+            let mut standings: BTreeMap<String, Vec<crate::metrics::Standing>> = BTreeMap::new();
+            for standing in shared.metrics.standings() {
+                standings.entry(standing.journey.clone()).or_default().push(standing);
             }
-            // `check --plan` asks for all of them at once.
-            if asked.limit.is_none() && asked.cursor.is_none() {
-                return Ok(json!({ "journeys": rows, "next": null, "total": rows.len() }));
+            for row in &mut rows {
+                let of = row["id"].as_str().and_then(|id| standings.get(id));
+                row["results"] = json!(of.map_or(&[][..], Vec::as_slice));
             }
             asked.cut("journeys", &rows)
         })
@@ -313,6 +313,7 @@ async fn slos(State(shared): State<Shared>, Query(asked): Query<Asked>) -> Respo
             let from = asked.page()?.before.unwrap_or(0);
             let shown = page["slos"].as_array().map_or(0, Vec::len);
             let mut out = Vec::new();
+            let mut counts = BTreeMap::new();
             for (key, slo, series, burn) in rows.into_iter().skip(usize::try_from(from).unwrap_or(0)).take(shown) {
                 let mut row = json!({
                     "journey": key.journey,
@@ -328,7 +329,12 @@ async fn slos(State(shared): State<Shared>, Query(asked): Query<Asked>) -> Respo
                 // Exact to the minute, from the store.
                 if let Some(verbs) = shared.verbs.as_ref().filter(|verbs| verbs.reader.is_some()) {
                     let first = minute_of(now() - series.window) + 1;
-                    let counts = stored(verbs.reader()?.counts(key.journey.as_str(), key.variant_label(), first))?;
+                    let of_window = match counts.entry(first) {
+                        Entry::Occupied(known) => known.into_mut(),
+                        Entry::Vacant(place) => place.insert(stored(verbs.reader()?.counts(first))?),
+                    };
+                    let name = (key.journey.to_string(), key.variant_label().to_owned());
+                    let counts = of_window.get(&name).copied().unwrap_or_default();
                     let objective = if slo == "latency" {
                         crate::journey::rule::Objective::Latency
                     } else {
