@@ -173,7 +173,8 @@ impl App {
 
         let check = runner.self_check();
         let watcher = tokio::spawn(check.clone().watch_timers());
-        let pulse = tokio::spawn(pulse(Arc::clone(&current), sender, beats.clone(), (!in_memory).then_some(stored)));
+        let pulse =
+            tokio::spawn(pulse(Arc::clone(&current), sender, beats.clone(), (!in_memory).then(|| Arc::clone(&stored))));
         let verbs = Some(Verbs {
             act: Arc::new({
                 let inputs = inputs.downgrade();
@@ -207,6 +208,8 @@ impl App {
         let stop_driver = CancellationToken::new();
         let driver = tokio::spawn(drive(Agenda::new(config.limits), received, hands, stop_driver.clone()));
         let stop_server = CancellationToken::new();
+        let told = Arc::clone(&stored);
+        let stored_now = Arc::new(move || !in_memory && told.load(Ordering::Relaxed));
         let silence = beats.clone();
         let silence = Arc::new(move || silence.without_store());
         let in_force = Arc::clone(&current);
@@ -214,8 +217,16 @@ impl App {
             let current = Arc::clone(&in_force.read().unwrap_or_else(PoisonError::into_inner));
             serde_json::to_value(summaries(&current.config)).unwrap_or_default()
         });
-        let shared =
-            Shared { metrics: metrics.clone(), health: Arc::clone(&health), picture, silence, journeys, writes, verbs };
+        let shared = Shared {
+            metrics: metrics.clone(),
+            health: Arc::clone(&health),
+            picture,
+            silence,
+            journeys,
+            writes,
+            verbs,
+            stored: stored_now,
+        };
         let server = tokio::spawn(listener::serve(listener, router(shared), stop_server.clone()));
 
         let app = Self {

@@ -321,7 +321,9 @@ impl Incident {
                 *known = member;
                 known.announced = announced;
                 known.started_at = started_at;
-                self.note(now, Happening::FailedAgain, detail);
+                if !known.flapping {
+                    self.note(now, Happening::FailedAgain, detail);
+                }
             }
             None => {
                 self.members.push(member);

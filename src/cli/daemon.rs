@@ -245,6 +245,9 @@ fn status_text(url: &str, status: &Json, alerts: &[Json]) -> String {
     if let Some(refused) = status["reload_refused"].as_str() {
         let _ = writeln!(text, "  {}", tame(refused));
     }
+    if let Some(problem) = status["store_problem"].as_str() {
+        let _ = writeln!(text, "  {problem}");
+    }
     let _ = writeln!(
         text,
         "journeys   {} passing, {} failing, {} without a result yet",

@@ -165,7 +165,8 @@ fn read_rule(table: &TableReader<'_, '_, '_>) -> Option<RuleOptions> {
     if table.get(&alerts::ID).is_none() {
         table.missing(&alerts::ID, "the rule", "for example id = \"slow\"");
     }
-    if table.get(&alerts::KIND).is_none() {
+    let off = table.get(&alerts::ENABLED).is_some_and(|node| node.get_ref().as_bool() == Some(false));
+    if table.get(&alerts::KIND).is_none() && !off {
         table.missing(&alerts::KIND, "the rule", "for example kind = \"latency\"");
     }
     let id = table.id(&alerts::ID);
@@ -173,6 +174,12 @@ fn read_rule(table: &TableReader<'_, '_, '_>) -> Option<RuleOptions> {
     let timing = read_alert_of_rule(table);
     let severity = table.word(&alerts::SEVERITY, &Severity::NAMES);
     let id = id?;
+    if off && table.get(&alerts::KIND).is_none() && id.value != "down" {
+        // What is switched off needs no more than its name.
+        let (place, timing) = (table.source.place(id.span), AlertOptions::default());
+        let id = RuleId::new(&id.value)?;
+        return Some(RuleOptions { id, place, enabled: false, kind: Kind::Degraded, severity: None, timing });
+    }
     let kind_name = KINDS.iter().find(|(_, n)| Some(*n) == kind).map(|(name, _)| *name)?;
     let problem = if id.value == "down" {
         Some(("`down` is the journey's built-in rule".to_owned(), "its settings stand in [alert]"))

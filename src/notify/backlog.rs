@@ -25,7 +25,7 @@ use uuid::Uuid;
 use crate::clock::Timestamp;
 use crate::ids::ReceiverId;
 use crate::notify::Dialect;
-use crate::notify::message::{Because, Kind, Message};
+use crate::notify::message::{AlertFact, Because, Kind, Message};
 use crate::notify::retry::{self, End, Verdict};
 use crate::notify::route::Pace;
 use crate::report::words;
@@ -219,6 +219,9 @@ impl Backlog {
     }
 
     fn put(&mut self, receiver: &ReceiverId, message: Message, sequence: u32, not_before: Timestamp, pace: Duration) {
+        if message.kind != Kind::Resolved {
+            self.supersede_ends(receiver, &message);
+        }
         // With its beginning: a number that a failing store forgot must not stand for another incident later.
         // In milliseconds: that is what the store keeps of it.
         let (incident, began) = (message.incident, message.started_at.micros().div_euclid(1000));
@@ -241,6 +244,32 @@ impl Backlog {
         };
         self.changed.insert(row.key());
         self.rows.insert(row.key(), row);
+    }
+
+    /// A receiver that is told again and again knows an alert by its labels, not by its incident: the end of the last
+    /// outage must not be repeated into the next one.
+    fn supersede_ends(&mut self, receiver: &ReceiverId, message: &Message) {
+        if !self.receivers.get(receiver).is_some_and(|post| post.dialect.resends()) {
+            return;
+        }
+        let same = |row: &Row| {
+            let ends = |fact: &AlertFact| {
+                message.alerts.iter().any(|new| new.rule == fact.rule && new.journey.key() == fact.journey.key())
+            };
+            row.message.alerts.iter().any(ends)
+        };
+        let repeated = |row: &&mut Row| {
+            row.receiver == *receiver
+                && row.incident != message.incident
+                && row.message.kind == Kind::Resolved
+                && row.state == RowState::Waiting
+                && same(row)
+        };
+        for row in self.rows.values_mut().filter(repeated) {
+            row.state = if row.ended_at.is_some() { RowState::Delivered } else { RowState::Replaced };
+            row.ended_at.get_or_insert(message.at);
+            self.changed.insert(row.key());
+        }
     }
 
     /// An incident opened.
@@ -305,7 +334,8 @@ impl Backlog {
             let Some(row) = keys.last().and_then(|key| self.rows.get_mut(key)) else { continue };
             if row.is_unsent() || (resends && !row.state.is_final()) {
                 let old = std::mem::replace(&mut row.message, message.clone());
-                if !(news && old.kind == Kind::Updated) {
+                let turns = old.kind == Kind::Updated || message.kind == Kind::Flapping;
+                if !(news && turns) {
                     // What the message is for does not change, nor the first real error.
                     row.message.kind = old.kind;
                     row.message.because = old.because;
@@ -409,7 +439,7 @@ impl Backlog {
             out.push(row.clone());
         }
         for row in &out {
-            self.undo_digest(row);
+            self.undo_digest(row, now);
             self.fall_back(row, now);
             self.settle(&row.receiver, row.incident, now);
         }
@@ -420,15 +450,33 @@ impl Backlog {
     }
 
     /// A digest that did not arrive: nor did what was in it.
-    fn undo_digest(&mut self, digest: &Row) {
+    fn undo_digest(&mut self, digest: &Row, now: Timestamp) {
         if digest.message.kind != Kind::Digest {
             return;
         }
         let inside = |row: &&mut Row| row.state == RowState::Digested && row.last_error == digest.id;
+        let mut incidents = BTreeSet::new();
         for row in self.rows.values_mut().filter(inside) {
             row.state = digest.state;
+            incidents.insert(row.incident);
             self.changed.insert(row.key());
         }
+        for incident in incidents {
+            self.settle(&digest.receiver, incident, now);
+        }
+    }
+
+    /// Incidents of which something is in a digest that is still on its way: what follows waits for it.
+    fn behind_a_digest(&self, receiver: &ReceiverId) -> BTreeSet<u64> {
+        let of_digests = (receiver.clone(), 0, 0)..=(receiver.clone(), 0, u32::MAX);
+        let open = self.rows.range(of_digests).map(|(_, row)| row).filter(|row| !row.state.is_final());
+        let open: BTreeSet<&str> = open.map(|row| row.id.as_str()).collect();
+        if open.is_empty() {
+            return BTreeSet::new();
+        }
+        let all = (receiver.clone(), 1, 0)..=(receiver.clone(), u64::MAX, u32::MAX);
+        let inside = |row: &&Row| row.state == RowState::Digested && open.contains(row.last_error.as_str());
+        self.rows.range(all).map(|(_, row)| row).filter(inside).map(|row| row.incident).collect()
     }
 
     /// What one receiver could not be told goes to its fallback, which hears of the incident for the first time.
@@ -518,7 +566,9 @@ impl Backlog {
             }
             self.digest(&receiver, now);
             // Decided in the future: the clock was set back, and its waits with it mean nothing.
+            let behind = self.behind_a_digest(&receiver);
             let ready = self.heads(&receiver).filter(|row| row.not_before <= now || row.decided_at > now);
+            let ready = ready.filter(|row| !behind.contains(&row.incident));
             let Some(key) = ready.min_by_key(|row| (row.not_before, row.incident)).map(Row::key) else { continue };
             let Some(row) = self.rows.get_mut(&key) else { continue };
             row.state = RowState::Sending;
@@ -651,7 +701,7 @@ impl Backlog {
         let ended = Ended { row: row.clone(), verdict, first };
         self.changed.insert(key);
         if ended.row.state == RowState::Parked {
-            self.undo_digest(&ended.row);
+            self.undo_digest(&ended.row, now);
             self.fall_back(&ended.row, now);
         }
         self.settle(receiver, ended.row.incident, now);
@@ -701,7 +751,8 @@ impl Backlog {
         let mut at_most = |at: Timestamp| next = Some(next.map_or(at, |known| known.min(at)));
         for receiver in self.receivers.keys().filter(|r| !self.in_flight.contains_key(*r)) {
             let hold = self.hold.get(receiver).copied();
-            for row in self.heads(receiver) {
+            let behind = self.behind_a_digest(receiver);
+            for row in self.heads(receiver).filter(|row| !behind.contains(&row.incident)) {
                 at_most(hold.map_or(row.not_before, |until| until.max(row.not_before)));
             }
         }

@@ -9,7 +9,7 @@ use chrono_tz::Tz;
 
 use crate::notify::markdown::{Markdown, escape, fenced};
 use crate::notify::message::Message;
-use crate::notify::story::{Story, Tone, bounded, clock_time, cut, footer, harmless, lines, tame};
+use crate::notify::story::{Markup as _, Story, Tone, bounded, clock_time, cut, footer, harmless, lines, tame};
 
 const TITLE: usize = 256;
 const DESCRIPTION: usize = 4000;
@@ -21,10 +21,13 @@ pub fn render(message: &Message, zone: Tz) -> Json {
     let story = Story::of(message);
     let markup = Markdown { zone, discord: true };
     let command = story.reproduce.as_ref().and_then(|(curl, _)| fenced(curl, CURL));
-    let room = DESCRIPTION - command.as_ref().map_or(0, |text| text.chars().count() + 20);
+    let room = DESCRIPTION - command.as_ref().map_or(0, |text| text.chars().count() + 20) - 130;
     let mut description = bounded(lines(&markup, &story.lines).join("\n"), room);
     if let Some(command) = command {
         description = format!("{description}\n**Reproduce**\n{command}");
+    }
+    if let Some((_, rerun)) = &story.reproduce {
+        description = format!("{description}\nor signed in anew: {}", markup.code(rerun, 90));
     }
     // A footer shows no markup.
     let plain = Plain { zone };

@@ -6,7 +6,7 @@ use chrono_tz::Tz;
 use serde_json::{Value as Json, json};
 
 use crate::journey::Severity;
-use crate::notify::markdown::{Markdown, escape, fenced};
+use crate::notify::markdown::{Markdown, fenced};
 use crate::notify::message::{Kind, Message};
 use crate::notify::story::{Story, bounded, colour, cut, footer, lines, tame};
 
@@ -21,7 +21,7 @@ pub fn render(message: &Message, zone: Tz) -> Json {
     if let Some(command) = story.reproduce.as_ref().and_then(|(curl, _)| fenced(curl, CURL)) {
         text = format!("{text}\n\n**Reproduce**\n{command}");
     }
-    let headline = escape(&cut(&story.headline, TITLE));
+    let headline = cut(&tame(&story.headline), TITLE);
     let mut post = json!({
         "username": "journeyd",
         "text": "",

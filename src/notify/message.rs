@@ -122,8 +122,8 @@ pub struct SloCost {
     pub window: Duration,
     /// Share of the window's budget that this outage has spent.
     pub cost: f64,
-    /// Share that is left; negative when overspent.
-    pub remaining: f64,
+    /// Share that is left; negative when overspent; `None` while there is too little history.
+    pub remaining: Option<f64>,
 }
 
 impl Eq for SloCost {}
@@ -152,6 +152,12 @@ pub struct Message {
     pub fails_for: Vec<VariantId>,
     /// The first real error; for an update the one that joined.
     pub failure: Option<FailureFacts>,
+    /// Since when it is wrong with the journey that the message begins with.
+    #[serde(default)]
+    pub since: Timestamp,
+    /// Journeys that are new in it.
+    #[serde(default)]
+    pub news: Vec<String>,
     /// What is wrong, where no single run explains it.
     #[serde(default)]
     pub detail: String,
@@ -197,6 +203,8 @@ impl Message {
             works_for: Vec::new(),
             fails_for: Vec::new(),
             failure: incident.failure.clone(),
+            since: incident.started_at,
+            news: Vec::new(),
             detail: incident.member(&incident.alert).map(|m| m.detail.clone()).unwrap_or_default(),
             alerts: Vec::new(),
             slos: Vec::new(),
@@ -241,6 +249,8 @@ impl Message {
             works_for: Vec::new(),
             fails_for: Vec::new(),
             failure: None,
+            since: now,
+            news: Vec::new(),
             detail: String::new(),
             alerts: Vec::new(),
             slos: Vec::new(),
@@ -275,9 +285,31 @@ impl Message {
         Some(message)
     }
 
+    /// Since when, for people. A message of an older version has only its incident's beginning.
+    pub fn began(&self) -> Timestamp {
+        if self.since == Timestamp::default() { self.started_at } else { self.since }
+    }
+
+    /// The journeys and variants of its alerts, each once.
+    pub fn journeys(&self) -> Vec<JourneyKey> {
+        let mut out: Vec<JourneyKey> = Vec::new();
+        let mut seen = std::collections::BTreeSet::new();
+        for key in self.alerts.iter().map(|fact| fact.journey.key()) {
+            if seen.insert(key.clone()) {
+                out.push(key);
+            }
+        }
+        out
+    }
+
+    /// How many journeys besides the one that it begins with.
+    pub fn others(&self) -> usize {
+        self.journeys().len().saturating_sub(1)
+    }
+
     /// How long the outage lasted, or lasts.
     pub fn duration(&self) -> Duration {
-        self.resolved_at.unwrap_or(self.at).since(self.started_at)
+        self.resolved_at.unwrap_or(self.at).since(self.began())
     }
 
     /// The command that makes the curl line real: it signs in anew.
@@ -300,9 +332,9 @@ impl Message {
     fn subject(&self) -> String {
         let journey = self.journey.key();
         let rule = if self.rule.as_str() == "down" { String::new() } else { format!(" ({})", self.rule) };
-        let more = match self.alerts.len() {
-            0 | 1 => String::new(),
-            n => format!(" and {} more", n - 1),
+        let more = match self.others() {
+            0 => String::new(),
+            n => format!(" and {n} more"),
         };
         format!("{journey}{rule}{more}")
     }
@@ -336,6 +368,11 @@ impl Message {
             (Kind::Firing, Because::Escalated) => format!("ESCALATED {subject}{} for {took}", trouble()),
             (Kind::Reminder, _) => format!("STILL FIRING {subject}{} for {took}", trouble()),
             (Kind::Flapping, _) => format!("FLAPPING {subject}{}; quiet until it is stable", trouble()),
+            (Kind::Updated, _) if self.news.iter().any(|name| *name != self.journey.key().to_string()) => {
+                let own = self.journey.key().to_string();
+                let news: Vec<&str> = self.news.iter().filter(|name| **name != own).map(String::as_str).collect();
+                format!("STILL FIRING {subject}{}; now also {}", trouble(), news.join(", "))
+            }
             (Kind::Updated, _) => format!("STILL FIRING {subject}{}", trouble()),
             (Kind::Firing, _) => format!("FIRING {subject}{}", trouble()),
         }
@@ -414,6 +451,8 @@ pub mod tests {
             works_for: vec![VariantId::new("guest").unwrap()],
             fails_for: vec![],
             failure: Some(failure),
+            since: Timestamp::from_secs(1_790_000_000),
+            news: vec![],
             detail: "step pay failed: http_5xx 503".into(),
             alerts: vec![],
             slos: vec![],
@@ -457,7 +496,7 @@ pub mod tests {
             objective: 99.5,
             window: Duration::from_secs(30 * 86_400),
             cost: 0.12,
-            remaining: 0.4,
+            remaining: Some(0.4),
         }];
         message.acknowledged = Some(Acknowledgement {
             author: "ann".into(),

@@ -6,8 +6,8 @@ use serde_json::{Value as Json, json};
 
 use crate::journey::Severity;
 use crate::notify::discord::Plain;
-use crate::notify::message::{Kind, Message};
-use crate::notify::story::{Story, Tone, bounded, cut, lines, tame};
+use crate::notify::message::{Because, Kind, Message};
+use crate::notify::story::{Story, Tone, bounded, cut, footer, lines, tame};
 
 /// Characters; four bytes each at most, and most are one.
 const TEXT: usize = 2500;
@@ -15,12 +15,18 @@ const BYTES: usize = 4000;
 
 pub fn render(message: &Message, zone: chrono_tz::Tz, topic: &str) -> Json {
     let story = Story::of(message);
-    let mut text = bounded(lines(&Plain { zone }, &story.lines).join("\n"), TEXT);
+    let plain = Plain { zone };
+    let mut text = bounded(lines(&plain, &story.lines).join("\n"), TEXT);
+    if let Some((_, rerun)) = &story.reproduce {
+        text.push_str(&format!("\nReproduce: {}", cut(&tame(rerun), 300)));
+    }
+    text.push_str(&format!("\n{}", cut(&footer(&plain, &story), 400)));
     while text.len() > BYTES {
         text = bounded(text.clone(), text.chars().count() * 3 / 4);
     }
     let (priority, tag) = match (message.kind, story.tone) {
         (Kind::Resolved, _) => (3, "white_check_mark"),
+        _ if message.because == Because::Acknowledged => (3, "eyes"),
         (_, Tone::Note | Tone::Good) => (2, "information_source"),
         (_, Tone::Warning) => (4, "warning"),
         (_, Tone::Bad) => (if message.severity == Severity::Critical { 5 } else { 4 }, "rotating_light"),

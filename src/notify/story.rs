@@ -140,13 +140,13 @@ fn word(message: &Message) -> &'static str {
 
 fn title(message: &Message) -> String {
     let word = word(message);
-    let more = match message.alerts.len() {
-        0 | 1 => String::new(),
-        n => format!(" and {} more", n - 1),
+    let more = match message.others() {
+        0 => String::new(),
+        n => format!(" and {n} more"),
     };
     let rule = if message.rule.as_str() == "down" { String::new() } else { format!(", {}", message.rule) };
     match message.kind {
-        Kind::Digest => format!("{word}  {} alerts", message.counted),
+        Kind::Digest => format!("{word}  messages: {}", message.counted),
         _ => format!("{word}  {} ({}{rule}){more}", message.journey.title, message.journey.key()),
     }
 }
@@ -204,12 +204,12 @@ fn body(message: &Message) -> Vec<Line> {
         lines.push(line(
             "Error budget",
             vec![text(format!(
-                "this outage {spent} {} of the {} budget of {} ({} %); {} is left",
+                "this outage {spent} {} of the {} budget of {} ({} %){}",
                 percent(cost.cost),
                 cost.slo,
                 lasting(cost.window),
                 cost.objective,
-                percent(cost.remaining),
+                cost.remaining.map(|left| format!("; {} is left", percent(left))).unwrap_or_default(),
             ))],
         ));
     }
@@ -261,7 +261,7 @@ fn resolved(message: &Message, lines: &mut Vec<Line>) {
         _ if is_down => line("", vec![text("Passes again. It was down for "), Piece::Strong(took), text(".")]),
         _ => line("", vec![text("Over. It lasted "), Piece::Strong(took), text(".")]),
     });
-    let mut down = vec![text("from "), Piece::Time(message.started_at)];
+    let mut down = vec![text("from "), Piece::Time(message.began())];
     if let Some(at) = message.resolved_at {
         down.extend([text(" until "), Piece::Time(at)]);
     }
@@ -269,12 +269,12 @@ fn resolved(message: &Message, lines: &mut Vec<Line>) {
         down.push(text(format!(", {}", runs(message.failed_runs))));
     }
     lines.push(line(if is_down { "Down" } else { "Lasted" }, down));
-    if message.alerts.len() > 1 {
-        lines.push(line("Journeys", list(message.alerts.iter().map(|a| a.journey.key().to_string()).collect())));
+    if message.others() > 0 {
+        lines.push(line("Journeys", list(message.journeys().iter().map(ToString::to_string).collect())));
     }
     match &message.failure {
         Some(facts) => lines.push(line("It was", vec![code(&facts.step), text(" "), code(&facts.failure.reason)])),
-        None if !message.detail.is_empty() => lines.push(line("It was", vec![code(&message.detail)])),
+        None if !message.detail.is_empty() => lines.push(line("What", vec![code(&message.detail)])),
         None => {}
     }
 }
@@ -287,6 +287,9 @@ fn firing(message: &Message, lines: &mut Vec<Line>) {
                 "It changes back and forth. This channel stays quiet until it is stable, but for one line an hour.",
             )],
         ));
+    }
+    if !message.news.is_empty() {
+        lines.push(line("New", list(message.news.clone())));
     }
     if let Some(ack) = &message.acknowledged {
         let mut pieces = vec![text("by "), code(&ack.author), text(", "), Piece::Time(ack.at)];
@@ -338,7 +341,7 @@ fn firing(message: &Message, lines: &mut Vec<Line>) {
     if !message.fails_for.is_empty() {
         lines.push(line("Fails also for", variants(&message.fails_for)));
     }
-    let mut since = vec![Piece::Time(message.started_at)];
+    let mut since = vec![Piece::Time(message.began())];
     if message.failed_runs > 0 && message.rule.as_str() == "down" {
         since.push(text(format!(", {}", runs(message.failed_runs))));
     }
@@ -358,8 +361,8 @@ fn others(message: &Message, lines: &mut Vec<Line>) {
     let mut counts = Vec::new();
     for (wanted, word) in [
         (Standing::Firing, "firing"),
-        (Standing::Pending, "failed once so far"),
-        (Standing::Inhibited, "depend on it"),
+        (Standing::Pending, "on the way to firing"),
+        (Standing::Inhibited, "depending on it"),
         (Standing::Resolved, "passing again"),
     ] {
         if standing(wanted) > 0 {
@@ -381,12 +384,12 @@ fn others(message: &Message, lines: &mut Vec<Line>) {
     }
 }
 
-fn standing_of(alert: &AlertFact) -> &'static str {
+fn standing_of(alert: &AlertFact) -> String {
     match alert.standing {
-        Standing::Firing => "",
-        Standing::Pending => " (so far once)",
-        Standing::Inhibited => " (depends on it)",
-        Standing::Resolved => " (passes again)",
+        Standing::Firing => String::new(),
+        Standing::Pending => format!(" ({} so far)", runs(alert.failed_runs)),
+        Standing::Inhibited => " (depends on it)".to_owned(),
+        Standing::Resolved => " (passes again)".to_owned(),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::notify::google_chat::{Html, escape};
 use crate::notify::message::{Kind, Message};
 use crate::notify::story::{Story, bounded, cut, footer, lines, tame};
 
-const TEXT: usize = 2600;
+const TEXT: usize = 2400;
 const CURL: usize = 900;
 const TITLE: usize = 200;
 
@@ -20,6 +20,9 @@ pub fn render(message: &Message, zone: Tz, chat: &str, topic: Option<i64>) -> Js
     text.push_str(&bounded(lines(&markup, &story.lines).join("\n"), TEXT));
     if let Some((curl, _)) = story.reproduce.as_ref().filter(|(curl, _)| curl.chars().count() <= CURL) {
         text.push_str(&format!("\n<b>Reproduce</b>\n<pre>{}</pre>", escape(curl)));
+    }
+    if let Some((_, rerun)) = &story.reproduce {
+        text.push_str(&format!("\nor signed in anew: <code>{}</code>", escape(&cut(rerun, 120))));
     }
     text.push_str(&format!("\n<i>{}</i>", bounded(footer(&Html { zone, code: "code", links: true }, &story), 400)));
     // A group has a number, a channel a name.

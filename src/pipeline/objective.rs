@@ -57,7 +57,11 @@ impl Judge {
             objective: (ratio * 1e8).round() / 1e6,
             window: slo.window,
             cost: failed / budget,
-            remaining: 1.0 - sum.failed as f64 / budget,
+            // What is left is told once there is about as much history as the window is long; before, the share of the
+            // few runs so far would say something else than this.
+            remaining: (sum.runs as f64 >= scheduled * 0.9)
+                .then(|| budget_remaining(ratio, sum.failed, sum.runs))
+                .flatten(),
         })
     }
 }

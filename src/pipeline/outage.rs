@@ -129,7 +129,8 @@ impl Judge {
         let fits = |incident: &&Incident| {
             // What no failed run explains is one only if it came over all of them at once.
             let at_once = cause.rule.is_empty() || now.since(incident.opened_at) < AT_ONCE;
-            incident.cause.is_same(cause) && at_once && incident.members.len() < MOST_MEMBERS
+            let steady = incident.members.iter().any(|member| member.is_open() && !member.flapping);
+            incident.cause.is_same(cause) && at_once && steady && incident.members.len() < MOST_MEMBERS
         };
         self.incidents.values().find(fits).map(|incident| incident.id)
     }
@@ -159,7 +160,10 @@ impl Judge {
         let key = member.alert.clone();
         let first = alert.first_failure.clone().or_else(|| facts.filter(|_| key.rule.as_str() == "down").cloned());
         let cause = self.cause_of(&key, first.as_ref());
-        let id = match self.place_for(&key, &cause, now).filter(|id| self.incidents.contains_key(id)) {
+        // One that flaps is a story of its own, unless it is told already.
+        let alone = member.flapping && !self.incident_of.contains_key(&key);
+        let place = if alone { None } else { self.place_for(&key, &cause, now) };
+        let id = match place.filter(|id| self.incidents.contains_key(id)) {
             Some(id) => {
                 if let Some(incident) = self.incidents.get_mut(&id) {
                     let before = incident.severity;
@@ -259,6 +263,7 @@ impl Judge {
         }
         for id in changed {
             self.withdraw(id, now);
+            self.tell(id, Kind::Updated, Because::JourneyJoined, false, now);
             self.dirty.insert(id);
             self.announce(id, now);
         }
@@ -315,6 +320,7 @@ impl Judge {
             member.detail = detail;
             if matches!(member.mute, Some(Mute::Inhibited(_))) && mute.is_none() {
                 member.mute = None;
+                member.announced = false;
                 freed = true;
             }
         }
@@ -356,7 +362,15 @@ impl Judge {
             }
         }
         if incident.is_over() {
+            // Whose journey left is not what became of those that passed again.
+            let others = incident.members.iter().any(|member| member.alert != *key);
+            let why = if why == Why::Removed && others { Why::RecoverAfterReached } else { why };
             self.close(id, why, now, verdict);
+            return;
+        }
+        if incident.member(key).is_some_and(|member| member.flapping) {
+            // Back and forth: that is what it is quiet about.
+            self.dirty.insert(id);
             return;
         }
         incident.note(now, Happening::MemberResolved, format!("{} ({})", key.journey, key.rule));
@@ -384,6 +398,7 @@ impl Judge {
         // It may be a good run that shows it; what was wrong is what failed last.
         let last = self.standings.get(&key.journey).and_then(|standing| standing.last_failure.clone());
         let facts = facts.or(last.as_ref());
+        self.part(key, now);
         let known = self.incident_of.get(key).copied();
         let told_before =
             known.and_then(|id| self.incidents.get(&id)?.member(key)).is_some_and(|member| member.announced);
@@ -422,6 +437,23 @@ impl Judge {
                 }
             }
         }
+        self.dirty.insert(id);
+    }
+
+    /// One that flaps among others that are simply down is a story of its own: it must neither call them flapping nor
+    /// keep their end waiting.
+    fn part(&mut self, key: &AlertKey, now: Timestamp) {
+        let Some(id) = self.incident_of.get(key).copied() else { return };
+        let Some(incident) = self.incidents.get_mut(&id) else { return };
+        let steady = |member: &&Member| member.alert != *key && member.is_open() && !member.flapping;
+        let Some(other) = incident.members.iter().find(steady).map(|member| member.alert.clone()) else { return };
+        incident.members.retain(|member| member.alert != *key);
+        if incident.alert == *key {
+            incident.alert = other;
+        }
+        incident.note(now, Happening::FlappingStarted, format!("{}: an incident of its own from here", key.journey));
+        incident.weigh();
+        self.incident_of.remove(key);
         self.dirty.insert(id);
     }
 

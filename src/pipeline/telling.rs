@@ -40,7 +40,12 @@ impl Judge {
                 }
             }
         }
-        self.tell(id, Kind::Updated, Because::JourneyJoined, news, now);
+        if self.backlog.takes(id, news)
+            && let Some(mut message) = self.message(id, Kind::Updated, Because::JourneyJoined, now)
+        {
+            message.news = fresh.iter().map(|member| member.alert.journey.to_string()).take(10).collect();
+            self.tell_message(id, &message, news, now);
+        }
         if !to.is_empty() {
             let (kind, because) = if fresh.iter().all(|member| member.flapping) {
                 (Kind::Flapping, Because::FlappingStarted)
@@ -267,8 +272,9 @@ impl Judge {
         let incident = self.incidents.get(&id)?;
         let inhibited = |member: &&Member| matches!(member.mute, Some(Mute::Inhibited(_)));
         // The first that is not only there because of another; the one that opened it, if it can be.
-        let speaks =
-            |member: &&Member| (kind == Kind::Resolved || member.is_open() || member.flapping) && !inhibited(member);
+        let speaks = |member: &&Member| {
+            (kind == Kind::Resolved || member.is_open() || member.flapping) && !inhibited(member) && !member.is_quiet()
+        };
         let lead = incident
             .member(&incident.alert)
             .filter(|member| speaks(member) && member.severity <= incident.severity)
@@ -284,6 +290,10 @@ impl Judge {
             message.steps = message.failure.iter().map(|facts| facts.step.clone()).collect();
             message.failed_runs = lead.failed_runs;
         }
+        message.since = lead.started_at;
+        let standing = self.standings.get(key);
+        let good = standing.and_then(|standing| standing.last.last_success);
+        message.last_good = message.last_good.or(good);
         message.detail.clone_from(&lead.detail);
         message.config.clone_from(&self.settings.config);
         let fact = |member: &Member| AlertFact {
@@ -317,7 +327,9 @@ impl Judge {
             }));
         }
         message.alerts.truncate(MOST_ALERTS);
-        message.slos = self.cost_of(incident, key, now).into_iter().collect();
+        if lead.alert.rule.as_str() == "down" {
+            message.slos = self.cost_of(incident, key, now).into_iter().collect();
+        }
         for (other, standing) in &self.standings {
             if other.journey == key.journey
                 && other != key
@@ -335,7 +347,9 @@ impl Judge {
 
     pub(super) fn resolved_message(&self, id: u64, why: Why, now: Timestamp) -> Option<Message> {
         let mut message = self.message(id, Kind::Resolved, why.into(), now)?;
-        message.resolved_at = Some(now);
+        // When the last of them passed again: a rule over a window takes longer to see that it is over.
+        let down = message.alerts.iter().filter(|fact| fact.rule.as_str() == "down");
+        message.resolved_at = down.filter_map(|fact| fact.resolved_at).max().or(Some(now));
         Some(message)
     }
 }

@@ -171,7 +171,8 @@ impl Write {
                 }
                 db.prepare_cached(
                     "INSERT INTO incidents VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-                     ON CONFLICT (id) DO UPDATE SET resolved_at = excluded.resolved_at, incident = excluded.incident",
+                     ON CONFLICT (id) DO UPDATE SET resolved_at = excluded.resolved_at, incident = excluded.incident,
+                         journey = excluded.journey, variant = excluded.variant, rule = excluded.rule",
                 )?
                 .execute((
                     incident.id,

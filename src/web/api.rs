@@ -154,6 +154,7 @@ async fn status(State(shared): State<Shared>) -> Response<Body> {
             Ok(json!({
                 "version": env!("CARGO_PKG_VERSION"),
                 "ready": shared.health.is_ready(),
+                "store_problem": (!(shared.stored)()).then_some(crate::web::STORE_TROUBLE),
                 "reload_refused": shared.health.why_refused(),
                 "journeys": {
                     "total": standings.len(),

@@ -84,6 +84,8 @@ pub struct Shared {
     pub journeys: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
     pub writes: Option<Writes>,
     pub verbs: Option<Verbs>,
+    /// Whether the store takes what it is given.
+    pub stored: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// What may be asked for with a token.
@@ -98,6 +100,10 @@ pub type Reload = oneshot::Sender<Result<String, String>>;
 
 /// Every part shows that it lives within seconds; this long without is a standstill.
 const STANDSTILL: Duration = Duration::from_secs(60);
+
+/// What works all the same, and what does not.
+pub const STORE_TROUBLE: &str =
+    "the store cannot be written: monitoring and telling go on from memory, and a restart forgets";
 
 /// Every route.
 pub fn router(shared: Shared) -> Router {
@@ -166,7 +172,10 @@ fn may_write(writes: &Writes, headers: &HeaderMap) -> bool {
 }
 
 async fn ready(State(shared): State<Shared>) -> (StatusCode, String) {
-    let refused = shared.health.refused();
+    let mut refused = shared.health.refused();
+    if !(shared.stored)() {
+        refused = format!("{STORE_TROUBLE}\n{refused}").trim_end().to_owned();
+    }
     match shared.health.problem() {
         None if !refused.is_empty() => (StatusCode::OK, format!("ready\n{refused}\n")),
         None => (StatusCode::OK, "ready\n".to_owned()),

@@ -208,6 +208,7 @@ async fn a_full_disk_is_told_and_what_was_decided_meanwhile_is_told_too() {
     let errors = |m: &str| sample(m, "journeyd_store_errors_total{op=\"commit\"}").unwrap_or(0.0);
     daemon.until_metrics("the disk is full", |m| errors(m) >= 1.0).await;
     assert!(daemon.output().contains("the store cannot be written"), "{}", daemon.output());
+    assert!(get(&format!("{}/-/ready", daemon.url)).await.1.contains("the store cannot be written"));
     status.store(200, Ordering::SeqCst);
     sink.until("the end of it", |all| all.iter().any(|d| d.kind() == "alert.resolved")).await;
     assert_eq!(told(&sink), ["alert.firing", "alert.resolved"]);

@@ -549,7 +549,12 @@ impl Simulation {
         let waiting: u64 = self.judge.queue_lengths().values().sum();
         let rows = self.disk.memory().outbox.values().filter(|row| !row.state.is_final());
         let rows: Vec<String> = rows
-            .map(|r| format!("{} {} {} {:?} {:?} {:?} {}", r.receiver, r.incident, r.sequence, r.message.kind, r.state, r.not_before, r.maybe_sent))
+            .map(|r| {
+                format!(
+                    "{} {} {} {:?} {:?} {:?} {}",
+                    r.receiver, r.incident, r.sequence, r.message.kind, r.state, r.not_before, r.maybe_sent
+                )
+            })
             .collect();
         assert_eq!(waiting, 0, "seed {}: messages that never end: {rows:?} at {:?}", self.seed, self.now);
     }
