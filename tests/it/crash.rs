@@ -93,7 +93,11 @@ fn files(flaky: &Target, steady: &Target, grouped: &Target, sink: &Sink, others:
         other = others.url(),
     );
     let mut files = vec![("journeyd.toml".to_owned(), config)];
-    files.extend((0..FLAKY).map(|n| (format!("j/flaky-{n}.toml"), journey(&flaky.url, &n.to_string(), ""))));
+    files.extend(
+        (0..FLAKY).map(|n| {
+            (format!("j/flaky-{n}.toml"), journey(&flaky.url, ["a", "b", "c", "d", "e", "f", "g", "h"][n], ""))
+        }),
+    );
     files.extend((0..STEADY).map(|n| (format!("j/steady-{n}.toml"), journey(&steady.url, "", ""))));
     files.extend((0..GROUPED).map(|n| (format!("j/grouped-{n}.toml"), journey(&grouped.url, "", all))));
     files

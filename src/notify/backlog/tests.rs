@@ -395,3 +395,67 @@ proptest! {
         prop_assert_eq!(ids.len(), stored.len(), "no id twice");
     }
 }
+
+fn with(receivers: &[(&str, Post)]) -> Backlog {
+    let mut backlog = Backlog::new(NAMESPACE);
+    backlog.configure(receivers.iter().map(|(name, post)| (id(name), post.clone())).collect(), at(0));
+    backlog
+}
+
+fn outage(kind: Kind, because: Because, incident: u64, now: Timestamp) -> Message {
+    Message { incident, at: now, ..crate::notify::message::tests::large(kind, because) }
+}
+
+#[test]
+fn the_end_of_one_outage_is_not_repeated_into_the_next() {
+    let mut b = with(&[("am", Dialect::Alertmanager.into())]);
+    let to = || vec![(id("am"), pace(0))];
+    b.fire(&outage(Kind::Firing, Because::First, 1, at(0)), 1, to(), at(0));
+    assert_eq!(go(&mut b, &answer(200), at(0)).len(), 1);
+    b.resolve(&outage(Kind::Resolved, Because::Recovered, 1, at(30)), 2, at(30));
+    assert_eq!(go(&mut b, &answer(200), at(30)), [("am".to_owned(), "recovered")]);
+    b.fire(&outage(Kind::Firing, Because::First, 2, at(60)), 1, to(), at(60));
+    let told: Vec<&str> =
+        (60..400).step_by(10).flat_map(|s| go(&mut b, &answer(200), at(s))).map(|(_, why)| why).collect();
+    assert!(told.len() > 4 && told.iter().all(|why| *why == "first"), "{told:?}");
+}
+
+#[test]
+fn who_was_never_reached_is_told_at_the_next_occasion() {
+    let mut b = backlog(&["a"]);
+    fire(&mut b, 1, &["a"], 0, at(0));
+    assert_eq!(go(&mut b, &answer(404), at(0)), a("first"));
+    let reminder = of(Kind::Reminder, Because::StillFiring, 1, at(3600));
+    assert!(b.update(&reminder, 2, at(3600), true));
+    let sent = b.due(at(3600));
+    assert_eq!((sent.len(), sent[0].message.kind), (1, Kind::Firing), "as if for the first time");
+}
+
+#[test]
+fn a_digest_that_is_refused_takes_back_what_it_stood_for() {
+    let post = Post { budget: Some(1), ..Dialect::Mattermost.into() };
+    let mut b = with(&[("chat", post)]);
+    for incident in 1..=3 {
+        b.fire(&of(Kind::Firing, Because::First, incident, at(0)), 1, vec![(id("chat"), pace(0))], at(0));
+    }
+    assert_eq!(go(&mut b, &answer(200), at(0)).len(), 1, "one is within the budget");
+    let digest = b.due(at(1));
+    assert_eq!((digest[0].message.kind, digest[0].message.counted), (Kind::Digest, 2));
+    // An end does not overtake the digest that its beginning is in.
+    resolve(&mut b, 2, 2, at(2));
+    assert!(b.due(at(2)).is_empty());
+    b.ended(&id("chat"), &digest[0].id, &answer(403), at(3)).unwrap();
+    let rows: Vec<(u64, RowState)> = b.rows.values().map(|row| (row.incident, row.state)).collect();
+    assert!(rows.contains(&(3, RowState::Parked)), "{rows:?}");
+    let end = b.rows.values().find(|row| row.incident == 2 && row.message.kind == Kind::Resolved).unwrap();
+    assert_eq!(end.message.because, Because::WasDown);
+}
+
+#[test]
+fn two_that_stand_in_for_each_other_end() {
+    let to = |name: &str| Post { fallback: Some(id(name)), budget: Some(0), ..Dialect::Mattermost.into() };
+    let mut b = with(&[("a", to("b")), ("b", to("a"))]);
+    fire(&mut b, 1, &["a"], 0, at(0));
+    let sent: usize = (0..200).map(|s| go(&mut b, &answer(403), at(s)).len()).sum();
+    assert!(sent <= 4, "{sent}");
+}

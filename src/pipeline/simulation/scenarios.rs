@@ -3,6 +3,7 @@
 use crate::journey::rule::{FailWhen, Rule, RuleKind};
 
 use super::*;
+use crate::notify::route::{Pace, Route};
 
 #[test]
 fn stored_reports_played_again_tell_the_same_story() {
@@ -120,4 +121,103 @@ fn rules_of_the_simulated_world_are_what_their_files_say() {
     assert_eq!(down("checkout").fail_when, FailWhen::Of(2, 3));
     assert_eq!(down("other").hold, Duration::from_secs(600));
     assert_eq!(down("search").recover_after, 1);
+}
+
+/// Plays runs minute by minute against one receiver that takes everything; what it was told.
+fn play(settings: &JudgeSettings, minutes: &[&[(&str, Outcome)]], act: impl Fn(usize) -> Option<Act>) -> Vec<String> {
+    let mut settings = settings.clone();
+    let hook = ReceiverId::new("hook").unwrap();
+    settings.notify.receivers.retain(|id, _| *id == hook);
+    let mut now = Timestamp::from_secs(1_790_000_000);
+    let (mut judge, _) = Judge::new(settings, Memory::default().restored(now), now);
+    let mut told = Vec::new();
+    for (minute, runs) in minutes.iter().enumerate() {
+        let mut verdict = Verdict::default();
+        if let Some(act) = act(minute) {
+            judge.act(act, now, &mut verdict).unwrap();
+        }
+        for (name, outcome) in *runs {
+            judge.report(&report(name, now, outcome, if *name == "slow" { 5 } else { 0 }), now, &mut verdict);
+        }
+        // Two looks a minute: what is decided, and what is due by then.
+        for _ in 0..2 {
+            now = now + Duration::from_secs(30);
+            judge.tick(now, &mut verdict);
+            for sending in std::mem::take(&mut verdict.sending) {
+                let end = End::Answer { status: 200, retry_after: None, body: String::new() };
+                judge.attempt_ended(&sending.receiver, &sending.id, &end, now, &mut Verdict::default());
+                told.push(format!("{} {}", sending.message.incident, sending.message.headline()));
+            }
+        }
+    }
+    told
+}
+
+const PASSED: Outcome = Outcome::Passed;
+const BROKEN: Outcome = Outcome::Failed(Reason::Http5xx);
+
+#[test]
+fn an_outage_does_not_hide_behind_a_warning_that_is_open_already() {
+    let mut settings = world();
+    let rules = "[[alerts]]\nid = \"late\"\nkind = \"latency\"\nover = \"3s\"\nwindow = \"1h\"\n";
+    settings.journeys = vec![journey("slow", "shop", rules)];
+    let good: &[(&str, Outcome)] = &[("slow", PASSED)];
+    let bad: &[(&str, Outcome)] = &[("slow", BROKEN)];
+    let told = play(&settings, &[good, good, good, good, bad, bad, bad, good, good, good], |_| None);
+    assert_eq!(
+        told,
+        [
+            "1 FIRING slow (late): p95 of passed runs was 5 s over 1h (limit 3 s)",
+            "2 FIRING slow: step pay failed: http_5xx 503",
+            "2 RESOLVED slow: passes again after 4m 5s",
+        ]
+    );
+}
+
+#[test]
+fn one_that_flaps_among_the_dead_is_a_story_of_its_own() {
+    let mut settings = world();
+    settings.journeys = vec![journey("dead", "shop", ""), journey("jumpy", "shop", "")];
+    let (up, down) = (("jumpy", PASSED), ("jumpy", BROKEN));
+    let dead = ("dead", BROKEN);
+    let mut minutes: Vec<Vec<(&str, Outcome)>> =
+        (0..20).map(|n| vec![dead.clone(), if n % 3 == 2 { up.clone() } else { down.clone() }]).collect();
+    // The dead one heals; the other goes on.
+    minutes.extend((0..3).map(|n| vec![("dead", PASSED), if n % 2 == 0 { up.clone() } else { down.clone() }]));
+    let minutes: Vec<&[(&str, Outcome)]> = minutes.iter().map(Vec::as_slice).collect();
+    let told = play(&settings, &minutes, |_| None);
+    assert!(told[0].starts_with("1 FIRING dead and 1 more"), "{told:#?}");
+    assert!(told.iter().any(|line| line.starts_with("2 FLAPPING jumpy")), "{told:#?}");
+    assert!(!told.iter().any(|line| line.contains("FLAPPING dead")), "{told:#?}");
+    assert!(told.last().unwrap().starts_with("1 RESOLVED dead"), "{told:#?}");
+}
+
+#[test]
+fn a_silence_within_the_group_wait_is_in_time() {
+    let mut settings = world();
+    settings.journeys = vec![journey("login", "shop", "")];
+    let bad: &[(&str, Outcome)] = &[("login", BROKEN)];
+    let good: &[(&str, Outcome)] = &[("login", PASSED)];
+    let silence = |minute: usize| {
+        let at = Timestamp::from_secs(1_790_000_000 + 60 * i64::try_from(minute).unwrap());
+        (minute == 2).then(|| {
+            Act::AddSilence(Box::new(Silence {
+                id: "s".into(),
+                matchers: vec![Matcher::parse("journey=login").unwrap()],
+                author: "ann".into(),
+                comment: "x".into(),
+                created_at: at,
+                starts_at: at,
+                ends_at: at + Duration::from_secs(180),
+            }))
+        })
+    };
+    // The first message waits for two minutes.
+    let pace = Pace { group_wait: Duration::from_secs(120), group_interval: Duration::from_secs(60) };
+    let to = vec![ReceiverId::new("hook").unwrap()];
+    settings.notify.routes = vec![Route { matches: Vec::new(), to, and_on: false, pace, escalate: Vec::new() }];
+    let over = play(&settings, &[bad, bad, bad, good, good, good, good, good], silence);
+    assert!(over.is_empty(), "what began and ended in quiet is nobody's business: {over:?}");
+    let told = play(&settings, &[bad, bad, bad, bad, bad, bad, bad, bad, bad], silence);
+    assert_eq!(told, ["1 FIRING login: step pay failed: http_5xx 503"], "and what still fires is told once");
 }
