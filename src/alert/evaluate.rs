@@ -39,7 +39,8 @@ pub struct Observation<'a> {
     pub degraded: bool,
     pub responses: u32,
     pub server_errors: u32,
-    pub certificate_expires: Option<Timestamp>,
+    /// The certificate that ends first, and the host that showed it.
+    pub certificate: Option<Certificate>,
     /// A cleanup step failed; `None` without any that ran.
     pub cleanup_failed: Option<bool>,
     pub facts: Option<&'a FailureFacts>,
@@ -73,7 +74,12 @@ impl<'a> Observation<'a> {
             degraded: report.degraded,
             responses,
             server_errors,
-            certificate_expires: steps().filter_map(|exchange| exchange.certificate_expires).min(),
+            certificate: steps()
+                .filter_map(|exchange| {
+                    let host = url::Url::parse(&exchange.url).ok()?.host_str().unwrap_or_default().to_owned();
+                    Some(Certificate { expires: exchange.certificate_expires?, host })
+                })
+                .min(),
             cleanup_failed: cleaned.then_some(failed),
             facts,
         }
@@ -84,13 +90,21 @@ impl<'a> Observation<'a> {
     }
 }
 
+/// A certificate that a run met.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Certificate {
+    pub expires: Timestamp,
+    pub host: String,
+}
+
 /// What the store keeps of a journey's track; windows come back from its runs and counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remembered {
     #[serde(default)]
     pub last_data: Option<Timestamp>,
     pub last_good: Option<Timestamp>,
-    pub certificate_expires: Option<Timestamp>,
+    #[serde(default)]
+    pub certificate: Option<Certificate>,
     pub locations: BTreeMap<String, Timestamp>,
 }
 
@@ -109,7 +123,7 @@ pub struct Track {
     silent_at: Option<Timestamp>,
     /// The last passed run before the one that is being judged.
     pub good_before: Option<Timestamp>,
-    certificate_expires: Option<Timestamp>,
+    certificate: Option<Certificate>,
     locations: BTreeMap<String, Timestamp>,
 }
 
@@ -126,7 +140,7 @@ impl Track {
             data_before: remembered.last_data,
             silent_at: None,
             good_before: remembered.last_good,
-            certificate_expires: remembered.certificate_expires,
+            certificate: remembered.certificate,
             locations: remembered.locations,
         }
     }
@@ -135,7 +149,7 @@ impl Track {
         Remembered {
             last_data: Some(self.last_data),
             last_good: self.good_before,
-            certificate_expires: self.certificate_expires,
+            certificate: self.certificate.clone(),
             locations: self.locations.clone(),
         }
     }
@@ -148,7 +162,7 @@ impl Track {
         self.last_data = if self.last_data > now { seen.at } else { self.last_data.max(seen.at) };
         self.judged_at = self.last_data;
         // A run that failed has not met every host: what it did not meet has not been renewed.
-        self.certificate_expires = match (seen.seen, seen.certificate_expires, self.certificate_expires) {
+        self.certificate = match (seen.seen, seen.certificate.clone(), self.certificate.take()) {
             (Seen::Passed, Some(new), _) => Some(new),
             (_, new, old) => [new, old].into_iter().flatten().min(),
         };
@@ -323,14 +337,16 @@ pub fn level(rule: &Rule, track: &Track, subject: &Subject, now: Timestamp) -> O
             })
         }
         RuleKind::CertExpiry { within } => {
-            let expires = track.certificate_expires?;
+            let Certificate { expires, host } = track.certificate.as_ref()?;
             let days = expires.since(now).as_secs() / 86_400;
-            let detail = if expires <= now {
-                format!("a certificate has expired on {expires}")
+            let unit = if days == 1 { "day" } else { "days" };
+            let day = expires.to_utc().format("%Y-%m-%d %H:%MZ");
+            let detail = if *expires <= now {
+                format!("the certificate of {host} has ended on {day}")
             } else {
-                format!("a certificate ends in {days} days, on {expires}")
+                format!("the certificate of {host} ends in {days} {unit}, on {day}")
             };
-            Some(Level { bad: expires <= now + *within, detail })
+            Some(Level { bad: *expires <= now + *within, detail })
         }
         RuleKind::NoData { after } => {
             let due = after.map_or(track.silent_at, |after| Some(track.last_data + after));

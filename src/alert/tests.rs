@@ -89,7 +89,7 @@ fn seen(secs: i64, outcome: char, facts: &FailureFacts) -> Observation<'_> {
         degraded: outcome == 's',
         responses: 4,
         server_errors: u32::from(outcome == 'f') * 2,
-        certificate_expires: None,
+        certificate: None,
         cleanup_failed: None,
         facts: (outcome == 'f').then_some(facts),
     }
@@ -241,14 +241,24 @@ fn a_certificate_that_ends_soon_is_told_and_forgotten_once_it_is_renewed() {
     let facts = facts("1");
     let day = 86_400;
     let mut look = |now: i64, expires: Option<i64>| -> Vec<&'static str> {
-        let observation =
-            Observation { certificate_expires: expires.map(|d| at(d * day)), ..seen(now * day, 'p', &facts) };
+        let observation = Observation {
+            certificate: expires.map(|d| evaluate::Certificate { expires: at(d * day), host: "h".into() }),
+            ..seen(now * day, 'p', &facts)
+        };
         engine.observe(&journey("a"), &observation, at(now * day)).iter().map(|t| t.to.as_str()).collect()
     };
     assert!(look(1, Some(30)).is_empty());
     assert_eq!(look(20, Some(30)), ["firing"]);
     assert!(look(21, None).is_empty(), "a run without TLS says nothing of it");
     assert_eq!(look(22, Some(110)), ["inactive"]);
+    assert_eq!(look(23, Some(25)), ["firing"]);
+    // A run that failed early met only the other host: the old certificate is not renewed by that.
+    let failed = Observation {
+        certificate: Some(evaluate::Certificate { expires: at(110 * day), host: "other".into() }),
+        ..seen(24 * day, 'f', &facts)
+    };
+    assert!(engine.observe(&journey("a"), &failed, at(24 * day)).is_empty());
+    assert!(engine.get(&key("x")).unwrap().detail.starts_with("the certificate of h ends in 1 day,"));
 }
 
 #[test]

@@ -435,7 +435,21 @@ fn build(written: &RuleOptions, given: &Given<'_>, is_own: bool, findings: &Find
             (RuleKind::BurnRate { objective: *objective, windows, min_failures: *min_failures }, 0)
         }
         Kind::CertExpiry { within } => (RuleKind::CertExpiry { within: *within }, 0),
-        Kind::NoData { after } => (RuleKind::NoData { after: *after }, 0),
+        Kind::NoData { after } => {
+            if let (Some(after), Some(interval)) = (after, interval)
+                && *after <= interval
+            {
+                findings.push(
+                    Diagnostic::warning(
+                        written.place.clone(),
+                        "`after` is no longer than the journey's interval".to_owned(),
+                    )
+                    .label("it fires between any two runs")
+                    .help(format!("it runs every {}; leave `after` out for three times that", show_duration(interval))),
+                );
+            }
+            (RuleKind::NoData { after: *after }, 0)
+        }
     };
     Some(Rule {
         id: written.id.clone(),

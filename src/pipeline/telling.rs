@@ -224,6 +224,13 @@ impl Judge {
         let Some(incident) = self.incidents.get_mut(&id) else {
             return Err(format!("there is no open incident {id}"));
         };
+        let same = |old: &Acknowledgement, new: &Acknowledgement| old.author == new.author && old.note == new.note;
+        if let (Some(old), Some(new)) = (&incident.acknowledged, &acknowledgement)
+            && same(old, new)
+        {
+            // Said already.
+            return Ok(id.to_string());
+        }
         let by = acknowledgement
             .as_ref()
             .map(|a| if a.note.is_empty() { a.author.clone() } else { format!("{}: {}", a.author, a.note) });
