@@ -33,10 +33,12 @@ use crate::report::{MissedReason, RunReport};
 use crate::runner::{Order, Runner, RunnerSettings, SelfCheck, Stops};
 use crate::schedule::agenda::{Agenda, Item};
 use crate::schedule::driver::{Command, Hands, drive};
+use crate::secret::Secret;
 use crate::store::read::Reader;
 use crate::store::{Keep, Restored, Store};
+use crate::web::access::Guard;
 use crate::web::api::Verbs;
-use crate::web::{Health, Shared, Writes, listener, router};
+use crate::web::{Health, Reload, Shared, listener, router};
 
 /// For the last commits and messages.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -76,6 +78,7 @@ impl Current {
 pub struct App {
     metrics: Metrics,
     health: Arc<Health>,
+    guard: Arc<Guard>,
     current: Arc<RwLock<Arc<Current>>>,
     commands: mpsc::Sender<Command>,
     stops: Stops,
@@ -112,6 +115,13 @@ impl Beats {
     }
 }
 
+/// What changes something from outside.
+pub struct Writes {
+    /// The store's own, which may write.
+    pub token: Secret,
+    pub reload: mpsc::Sender<Reload>,
+}
+
 /// What an app is made of besides its configuration.
 pub struct AppParts {
     pub runner: Runner,
@@ -121,6 +131,7 @@ pub struct AppParts {
     pub store: (Store, Restored),
     pub sender: Sender,
     pub watcher: Option<mpsc::Sender<Input>>,
+    /// What else than reading is possible.
     pub writes: Option<Writes>,
 }
 
@@ -217,21 +228,25 @@ impl App {
             let current = Arc::clone(&in_force.read().unwrap_or_else(PoisonError::into_inner));
             serde_json::to_value(summaries(&current.config)).unwrap_or_default()
         });
+        let (token, reload) = writes.map(|writes| (writes.token, writes.reload)).unzip();
+        let guard = Arc::new(Guard::new(config.access.clone(), token));
         let shared = Shared {
             metrics: metrics.clone(),
             health: Arc::clone(&health),
             picture,
             silence,
             journeys,
-            writes,
+            guard: Arc::clone(&guard),
+            reload,
             verbs,
             stored: stored_now,
         };
-        let server = tokio::spawn(listener::serve(listener, router(shared), stop_server.clone()));
+        let server = tokio::spawn(listener::serve(listener, router(shared), Arc::clone(&guard), stop_server.clone()));
 
         let app = Self {
             metrics,
             health,
+            guard,
             current,
             commands,
             stops,
@@ -282,6 +297,7 @@ impl App {
         if self.inputs.send(Input::Configure(Box::new(judge_settings(config)))).await.is_err() {
             tracing::error!("the pipeline is gone; nothing is judged. This is a bug, please report it.");
         }
+        self.guard.replace(config.access.clone());
         self.schedule(config, BTreeMap::new()).await;
         self.health.reloaded(None);
     }

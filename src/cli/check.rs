@@ -1,10 +1,10 @@
 //! `journeyd check`: every mistake at once; with `--plan`, what a reload would do.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
+use crate::cli::client::{Daemon, Trouble};
 use crate::cli::{
     CheckArgs, CheckFormat, Exit, NO_CONFIG, add_env_file, disk_request, own_fault, print, say, tell, tell_load_error,
 };
@@ -16,11 +16,9 @@ use crate::journey::link::next_runs;
 
 /// Runs that `--plan` foretells for each journey.
 const FORETOLD: usize = 5;
-/// A daemon on the same machine answers in milliseconds.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 pub async fn check(args: CheckArgs) -> Exit {
-    let config = config::find(args.config.config.as_deref());
+    let config = config::find(args.daemon.config.config.as_deref());
     if config.is_none() && (args.journeys.is_empty() || args.journeys.iter().any(|j| !is_path(j))) {
         say(&format!("error: {NO_CONFIG}"));
         return Exit::Usage;
@@ -70,44 +68,24 @@ struct Planned {
 }
 
 async fn plan(args: &CheckArgs, config: &Config) -> Planned {
-    let url = args.url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
     let after = summaries(config);
-    match in_force(&url).await {
-        Ok(before) => Planned { plan: compare(&before, &after), against: format!("the daemon at {url}") },
+    match in_force(args).await {
+        Ok((before, url)) => Planned { plan: compare(&before, &after), against: format!("the daemon at {url}") },
         Err(why) => Planned {
             plan: compare(&[], &after),
-            against: format!("nothing: no daemon could be asked at {url} ({why}; --url names another)"),
+            against: format!("nothing: no daemon could be asked ({why}; --url names another)"),
         },
     }
 }
 
-/// The journeys that a running daemon has in force.
-async fn in_force(url: &str) -> Result<Vec<Summary>, String> {
-    #[derive(serde::Deserialize)]
-    struct Answer {
-        journeys: Vec<Summary>,
-        next: Option<String>,
-    }
-    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().map_err(|e| e.to_string())?;
-    let unreached = |error: reqwest::Error| {
-        if error.is_connect() { "no connection".to_owned() } else { error.without_url().to_string() }
-    };
-    let mut journeys = Vec::new();
-    let mut cursor = String::new();
-    loop {
-        let page = format!("{}/api/v1/journeys?limit=500{cursor}", url.trim_end_matches('/'));
-        let response = client.get(page).send().await.map_err(unreached)?;
-        if !response.status().is_success() {
-            return Err(format!("it answers {}", response.status()));
-        }
-        let text = response.bytes().await.map_err(unreached)?;
-        let answer: Answer = serde_json::from_slice(&text).map_err(|_| "it is another program".to_owned())?;
-        journeys.extend(answer.journeys);
-        match answer.next {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return Ok(journeys),
-        }
-    }
+/// The journeys that a running daemon has in force, and where it is.
+async fn in_force(args: &CheckArgs) -> Result<(Vec<Summary>, String), String> {
+    let daemon = Daemon::find(&args.daemon)?;
+    let rows = daemon.all("/api/v1/journeys", "journeys").await.map_err(|trouble| match trouble {
+        Trouble::Unreachable(text) | Trouble::Refused(_, text) => text.lines().next().unwrap_or_default().to_owned(),
+    })?;
+    let read = |row| serde_json::from_value(row).map_err(|_| format!("what answers at {} is not journeyd", daemon.url));
+    Ok((rows.into_iter().map(read).collect::<Result<_, _>>()?, daemon.url))
 }
 
 fn human_text(config: &Config, planned: Option<&Planned>, at: Timestamp) -> String {

@@ -2,6 +2,7 @@
 
 mod board;
 mod check;
+mod client;
 mod daemon;
 mod demo;
 mod editor;
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::files::{Files, environment};
-use crate::config::{LoadError, Request};
+use crate::config::{self, Config, LoadError, Request, load};
 use crate::diag::{Diagnostic, Gravity, render_all};
 use crate::notify::outbox::Sender;
 use crate::runner::Runner;
@@ -320,7 +321,7 @@ struct ServeArgs {
 #[derive(Args)]
 struct CheckArgs {
     #[command(flatten)]
-    config: ConfigArg,
+    daemon: DaemonArgs,
     /// Journeys to check, by id or path [default: the configuration and all its journeys].
     #[arg(value_name = "JOURNEY")]
     journeys: Vec<String>,
@@ -333,9 +334,6 @@ struct CheckArgs {
     /// How findings and the plan are written.
     #[arg(long, value_enum, default_value = "human")]
     format: CheckFormat,
-    /// The daemon to compare with [default: http:// and server.listen].
-    #[arg(long, value_name = "URL", env = "JOURNEYD_URL")]
-    url: Option<String>,
     /// Environment variables from a file of NAME=value lines; those that are set already win.
     #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
@@ -465,6 +463,23 @@ fn in_runtime(work: impl Future<Output = Exit>) -> Exit {
             exit
         }
         Err(error) => own_fault(&format!("cannot start: {error}")),
+    }
+}
+
+/// The configuration of a command that needs one, and what is to be said of it.
+fn open_config(arg: &ConfigArg) -> Result<(Config, Vec<Diagnostic>), Exit> {
+    let Some(path) = config::find(arg.config.as_deref()) else {
+        say(&format!("error: {NO_CONFIG}"));
+        return Err(Exit::Usage);
+    };
+    // What other parts of the configuration lack does not matter to these commands.
+    let loaded = load(&disk_request(Some(path), Gravity::Warning)).map_err(|error| tell_load_error(&error))?;
+    match loaded.config {
+        Some(config) => Ok((config, loaded.findings)),
+        None => {
+            tell(&loaded.findings);
+            Err(Exit::Usage)
+        }
     }
 }
 

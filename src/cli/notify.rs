@@ -1,9 +1,7 @@
 //! `journeyd notify test RECEIVER`: one harmless message, now, and what became of it.
 
-use crate::cli::{Exit, NO_CONFIG, NotifyTestArgs, disk_request, own_fault, print, say, sender, tell, tell_load_error};
+use crate::cli::{Exit, NotifyTestArgs, open_config, own_fault, print, say, sender, tell};
 use crate::clock::now;
-use crate::config::{self, load};
-use crate::diag::Gravity;
 use crate::entropy;
 use crate::ids::nearest;
 use crate::notify::backlog::{Sending, describe};
@@ -12,23 +10,14 @@ use crate::notify::retry::{End, Trouble, Verdict, verdict};
 use crate::runner::Runner;
 
 pub async fn test(args: NotifyTestArgs) -> Exit {
-    let Some(path) = config::find(args.config.config.as_deref()) else {
-        say(&format!("error: {NO_CONFIG}"));
-        return Exit::Usage;
-    };
-    // What other parts of the configuration lack does not matter here.
-    let loaded = match load(&disk_request(Some(path), Gravity::Warning)) {
-        Ok(loaded) => loaded,
-        Err(error) => return tell_load_error(&error),
-    };
-    let Some(config) = loaded.config else {
-        tell(&loaded.findings);
-        return Exit::Usage;
+    let (config, findings) = match open_config(&args.config) {
+        Ok(opened) => opened,
+        Err(exit) => return exit,
     };
     crate::secret::install_for_sinks(config.runner.redactor.clone());
     let known = &config.notify.receivers;
     let Some((id, receiver)) = known.iter().find(|(id, _)| id.as_str() == args.receiver) else {
-        tell(&loaded.findings);
+        tell(&findings);
         if config.notify.unusable.contains(&args.receiver) {
             say(&format!("error: the receiver `{}` cannot be used; what it lacks stands above", args.receiver));
             return Exit::Usage;

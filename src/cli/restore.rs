@@ -2,24 +2,14 @@
 
 use std::os::unix::fs::DirBuilderExt as _;
 
-use crate::cli::{Exit, NO_CONFIG, RestoreArgs, disk_request, own_fault, print, say, tell, tell_load_error};
+use crate::cli::{Exit, RestoreArgs, open_config, own_fault, print, say};
 use crate::clock::now;
-use crate::config::{self, load};
-use crate::diag::Gravity;
 use crate::store::{StoreError, lock, read::is_store};
 
 pub fn restore(args: &RestoreArgs) -> Exit {
-    let Some(path) = config::find(args.config.config.as_deref()) else {
-        say(&format!("error: {NO_CONFIG}"));
-        return Exit::Usage;
-    };
-    let loaded = match load(&disk_request(Some(path), Gravity::Warning)) {
-        Ok(loaded) => loaded,
-        Err(error) => return tell_load_error(&error),
-    };
-    let Some(config) = loaded.config else {
-        tell(&loaded.findings);
-        return Exit::Usage;
+    let config = match open_config(&args.config) {
+        Ok((config, _)) => config,
+        Err(exit) => return exit,
     };
     let shown = args.file.display();
     if let Err(error) = is_store(&args.file) {

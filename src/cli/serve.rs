@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::app::{App, AppParts};
+use crate::app::{App, AppParts, Writes};
 use crate::cli::{
     Exit, NO_CONFIG, ServeArgs, disk_request, own_fault, say, sender, service, tell, tell_load_error, temporary_store,
 };
@@ -19,7 +19,7 @@ use crate::notify::outbox::Sender;
 use crate::runner::Runner;
 use crate::secret::Secret;
 use crate::store::{Restored, Store};
-use crate::web::{Reload, Writes};
+use crate::web::Reload;
 
 /// How often `--watch` looks for changes, and how long one must have settled.
 const LOOK: Duration = Duration::from_secs(10);
@@ -93,9 +93,9 @@ pub async fn serve(args: ServeArgs) -> Exit {
         tracing::info!("no [receivers]: alerts show in the metrics and in this log, and nobody is told.");
     }
     let plans: usize = config.journeys.iter().filter(|j| j.enabled).map(|j| j.plans.len()).sum();
-    tracing::info!(config = %path.display(), journeys = config.journeys.len(), scheduled = plans, "ready. Metrics at http://{address}/metrics");
-    if !address.ip().is_loopback() {
-        tracing::warn!(%address, "listening beyond this machine, and nothing asks who is reading.");
+    tracing::info!(config = %path.display(), journeys = config.journeys.len(), scheduled = plans, "ready. Metrics at {}://{address}/metrics", config.scheme());
+    if !address.ip().is_loopback() && config.access.auth.is_none() {
+        tracing::warn!(%address, "listening beyond this machine, and nothing asks who is reading; server.auth does.");
     }
     loop {
         tokio::select! {

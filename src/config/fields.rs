@@ -20,7 +20,22 @@ fields!(config, "the configuration" {
 misplaced super::belongs_elsewhere);
 fields!(server, "`[server]`" {
     LISTEN: "listen", "an address such as \"127.0.0.1:15769\"", Text, "Metrics, health and API. Loopback unless asked otherwise.", default "'127.0.0.1:15769'";
-} planned { "auth", "external_url", "tls" });
+    TLS: "tls", "a table with `cert_file` and `key_file`", Table(&super::server_tls::TABLE), "Everything over TLS (1.2 and 1.3). A reload reads the files again.", example "{ cert_file = 'tls.crt', key_file = 'tls.key' }";
+    AUTH: "auth", "a table", Table(&super::auth::TABLE), "Who may read, on every path. Without it reads are open; writes take a token either way.", example "{ users = { ops = '$2b$10$…' }, excluded_paths = ['/metrics'] }";
+} planned { "external_url" });
+fields!(server_tls, "`tls` of the server" {
+    CERT_FILE: "cert_file", "the path of a PEM file", Text, "The certificate, and what leads to its authority. Relative to this file.", example "'tls.crt'";
+    KEY_FILE: "key_file", "the path of a PEM file", Text, "Its private key, unencrypted. Relative to this file.", example "'tls.key'";
+} planned {});
+fields!(auth, "`auth` of the server" {
+    USERS: "users", "a table of bcrypt hashes", Map(&Either(&[Text, Table(&super::reference::TABLE)])), "Names and bcrypt hashes (cost 10 to 14) for HTTP basic authentication: `htpasswd -nBC 10 ops`. Users read.", example "{ ops = '$2b$10$…' }";
+    TOKENS: "tokens", "a list of tables with `secret` and `scope`", List(&Table(&super::access_token::TABLE)), "For `Authorization: Bearer`, besides the token in the store's folder, which may write.", example "[{ secret = 'api_token', scope = 'write' }]";
+    EXCLUDED_PATHS: "excluded_paths", "a list of paths", Either(&[Text, List(&Text)]), "Answered without asking who it is, writes excepted.", example "['/metrics', '/-/healthy', '/-/ready']";
+} planned {});
+fields!(access_token, "a token" {
+    SECRET: "secret", "the name of an entry of [secrets]", Text, "The token, at least 16 characters.", example "'api_token'";
+    SCOPE: "scope", "\"read\" or \"write\"", Word(&["read", "write"]), "`write` also reads.", default "'read'";
+} planned {});
 fields!(limits, "`[limits]`" {
     CONCURRENT_RUNS: "concurrent_runs", "a number from 1 to 10000", Integer(1, 10_000), "Runs at once.", default "64";
     PER_HOST: "per_host", "a number from 1 to 10000", Integer(1, 10_000), "Runs at once against one host.", default "8";

@@ -13,7 +13,7 @@ use crate::config::files::{Files, fixed_folder, folder, normalise};
 use crate::config::library::FolderLibrary;
 use crate::config::notify::{self, check_routes};
 use crate::config::secrets::{self, Secrets};
-use crate::config::{Config, DEFAULT_LISTEN, Heartbeat, quiet};
+use crate::config::{Config, Heartbeat, access, quiet};
 use crate::diag::{Diagnostic, Findings, Gravity, Place, SourceFile};
 use crate::document::{Source, TableReader};
 use crate::ids::{ID_RULE, JourneyId};
@@ -29,6 +29,7 @@ use crate::runner::{RunnerSettings, shell_word};
 use crate::schedule::agenda::Limits;
 use crate::secret::Redactor;
 use crate::store::{Keep, StoreSettings};
+use crate::web::access::Access;
 
 /// Bodies above this do not fit a monitor that runs many journeys at once.
 const MOST_BODY: u64 = 64 << 20;
@@ -68,6 +69,7 @@ pub enum LoadError {
 
 struct Daemon {
     listen: SocketAddr,
+    access: Access,
     limits: Limits,
     max_body: u64,
     metrics: MetricsSettings,
@@ -135,6 +137,7 @@ pub fn load(request: &Request) -> Result<Loaded, LoadError> {
         journeys.iter().flat_map(|j| &j.rules).map(|rule| longest_look(&rule.kind)).max().unwrap_or_default();
     let config = (!has_errors).then(|| Config {
         listen: daemon.listen,
+        access: daemon.access,
         limits: daemon.limits,
         metrics: daemon.metrics,
         journeys,
@@ -264,6 +267,7 @@ fn read_daemon(file: &Arc<SourceFile>, path: &Path, request: &Request, findings:
     };
     notify.unusable = names.into_iter().filter(|name| !notify.receivers.keys().any(|id| id.as_str() == name)).collect();
     let metrics = table.open(&config::METRICS, &metrics::TABLE);
+    let server = table.open(&config::SERVER, &server::TABLE);
     Daemon {
         maintenance: quiet::windows(&table.tables(&config::MAINTENANCE, &fields::maintenance::TABLE)),
         heartbeat: table
@@ -275,7 +279,8 @@ fn read_daemon(file: &Arc<SourceFile>, path: &Path, request: &Request, findings:
             .unwrap_or_default(),
         notify,
         store: read_store(&table, base, &request.env),
-        listen: read_listen(&table),
+        listen: access::listen(server.as_ref()),
+        access: access::access(server.as_ref(), &secrets, request, base),
         limits,
         max_body,
         metrics: MetricsSettings {
@@ -291,25 +296,6 @@ fn read_daemon(file: &Arc<SourceFile>, path: &Path, request: &Request, findings:
         secrets,
         journeys: find_journeys(&table, base, request, path),
     }
-}
-
-fn read_listen(table: &TableReader<'_, '_, '_>) -> SocketAddr {
-    let default = || DEFAULT_LISTEN.parse().unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0)));
-    let server = table.open(&config::SERVER, &server::TABLE);
-    let Some(text) = server.as_ref().and_then(|t| t.text(&server::LISTEN)) else { return default() };
-    text.value.parse().unwrap_or_else(|_| {
-        table.source.push(
-            table
-                .source
-                .error(
-                    text.span,
-                    format!("`{}` is not an address", text.value),
-                    format!("expected {}", server::LISTEN.expects),
-                )
-                .help("an IP address and a port; 0.0.0.0 is every IPv4 interface, [::] every one"),
-        );
-        default()
-    })
 }
 
 fn read_limits(table: &TableReader<'_, '_, '_>) -> (Limits, u64) {
@@ -450,10 +436,11 @@ fn load_journeys(request: &Request, daemon: &Daemon, findings: &Findings) -> Res
             continue;
         };
         if id.as_str() == crate::ids::OWN_JOURNEY {
-            findings.push(
-                Diagnostic::error(place(), "no journey can be called `journeyd`")
-                    .help("the alerts of journeyd itself are shown under that name; rename the file"),
-            );
+            findings.push(Diagnostic::error(place(), "no journey can be called `journeyd`").help(format!(
+                "the alerts of journeyd itself are shown under that name; rename the file. To check a \
+                         configuration: journeyd check --config {}",
+                path.display()
+            )));
             continue;
         }
         if let Some(first) = stems.insert(stem, path.clone()) {

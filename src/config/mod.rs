@@ -4,6 +4,7 @@
 //! answers with a complete [`Config`] or with everything that is wrong. A reload runs the same passes; nothing
 //! below imports this module, each part is handed its own settings.
 
+mod access;
 pub mod fields;
 pub mod files;
 mod library;
@@ -26,6 +27,7 @@ use crate::runner::RunnerSettings;
 use crate::schedule::agenda::Limits;
 use crate::secret::Secret;
 use crate::store::StoreSettings;
+use crate::web::access::Access;
 
 pub use load::{LoadError, Loaded, Request, is_path, load};
 
@@ -37,6 +39,7 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:15769";
 #[derive(Clone)]
 pub struct Config {
     pub listen: SocketAddr,
+    pub access: Access,
     pub limits: Limits,
     pub metrics: MetricsSettings,
     pub journeys: Vec<Arc<Journey>>,
@@ -49,6 +52,13 @@ pub struct Config {
     /// What is reached when the network is there, as `host:port`.
     pub control: Arc<Vec<String>>,
     pub store: StoreSettings,
+}
+
+impl Config {
+    /// Of the URLs that the daemon answers.
+    pub fn scheme(&self) -> &'static str {
+        if self.access.tls.is_some() { "https" } else { "http" }
+    }
 }
 
 /// Where to show that journeyd lives.

@@ -430,7 +430,7 @@ fn read_url(
     Some(secret)
 }
 
-fn read_reference(
+pub fn read_reference(
     source: &Source<'_>,
     node: &Node<'_>,
     what: &str,
@@ -458,28 +458,7 @@ fn read_reference(
     if table.get(&reference::SECRET).is_none() {
         table.missing(&reference::SECRET, what, "for example { secret = \"slack_url\" }, with slack_url in [secrets]");
     }
-    let name = table.text(&reference::SECRET)?;
-    if let Some(secret) = secrets.values.get(&name.value) {
-        return Some((secret.value.clone(), name.span));
-    }
-    if secrets.known.contains_key(&name.value) {
-        let mut unset_one = Diagnostic::error(
-            source.place(name.span),
-            format!("the secret `{}` has no value, and a receiver needs it", name.value),
-        )
-        .label("not set")
-        .help("set what [secrets] names for it");
-        unset_one.gravity = unset;
-        source.push(unset_one);
-    } else {
-        let near = nearest(&name.value, secrets.known.keys().map(String::as_str));
-        source.push(
-            source
-                .error(name.span, format!("there is no secret `{}`", name.value), "not in [secrets]")
-                .help_if(near.map(|n| format!("did you mean `{n}`?"))),
-        );
-    }
-    None
+    secrets.named(source, &table.text(&reference::SECRET)?, what, unset)
 }
 
 /// Reads `[[routes]]`; `names` are all receivers, also those that have mistakes of their own.

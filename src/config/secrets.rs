@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::config::fields::secret;
 use crate::config::files::{Files, normalise};
 use crate::config::load::Request;
-use crate::diag::{Diagnostic, SourceFile};
-use crate::document::{TableReader, Text, in_file_order};
-use crate::ids::is_name;
+use crate::diag::{Diagnostic, Gravity, SourceFile, Span};
+use crate::document::{Source, TableReader, Text, in_file_order};
+use crate::ids::{is_name, nearest};
 use crate::journey::template::NamedSecret;
 use crate::notify::{Dialect, NotifySettings};
 use crate::secret::{MIN_REDACTED_LEN, Redactor, Secret};
@@ -25,6 +25,30 @@ pub struct Secrets {
 }
 
 impl Secrets {
+    /// The value of an entry that `who` needs, and where it is named.
+    pub fn named(&self, source: &Source<'_>, name: &Text, who: &str, unset: Gravity) -> Option<(Secret, Span)> {
+        if let Some(secret) = self.values.get(&name.value) {
+            return Some((secret.value.clone(), name.span.clone()));
+        }
+        let place = source.place(name.span.clone());
+        if self.known.contains_key(&name.value) {
+            let mut unset_one =
+                Diagnostic::error(place, format!("the secret `{}` has no value, and {who} needs it", name.value))
+                    .label("not set")
+                    .help("set what [secrets] names for it");
+            unset_one.gravity = unset;
+            source.push(unset_one);
+        } else {
+            let near = nearest(&name.value, self.known.keys().map(String::as_str));
+            source.push(
+                Diagnostic::error(place, format!("there is no secret `{}`", name.value))
+                    .label("not in [secrets]")
+                    .help_if(near.map(|n| format!("did you mean `{n}`?"))),
+            );
+        }
+        None
+    }
+
     /// Knows every secret, and what is secret of the receivers' URLs.
     pub fn redactor(&self, notify: &NotifySettings) -> Redactor {
         let urls: Vec<(String, Secret)> = notify

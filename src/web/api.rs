@@ -24,7 +24,7 @@ use crate::mute::{LONGEST_SILENCE, Matcher, Silence};
 use crate::quantity::parse_duration;
 use crate::slo::minute_of;
 use crate::store::read::{Page, Reader};
-use crate::web::{Shared, may_write};
+use crate::web::{Shared, TOKEN_NEEDED, who_are_you};
 
 /// Rows of a page unless asked otherwise.
 const USUAL: u32 = 50;
@@ -69,9 +69,9 @@ struct Asked {
     variant: Option<String>,
 }
 
-type Refusal = Box<Response<Body>>;
+pub type Refusal = Box<Response<Body>>;
 
-fn refusal(status: StatusCode, text: &str) -> Refusal {
+pub fn refusal(status: StatusCode, text: &str) -> Refusal {
     let body = json!({ "error": text }).to_string();
     Box::new((status, [(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
@@ -373,16 +373,10 @@ async fn silences(State(shared): State<Shared>, Query(asked): Query<Asked>) -> R
 
 /// Who may change something.
 fn verbs<'a>(shared: &'a Shared, headers: &HeaderMap) -> Result<&'a Verbs, Refusal> {
-    let (Some(writes), Some(verbs)) = (&shared.writes, &shared.verbs) else {
+    let (Some(verbs), Some(_)) = (&shared.verbs, &shared.reload) else {
         return Err(refusal(StatusCode::NOT_FOUND, "there is nothing to change here"));
     };
-    if may_write(writes, headers) {
-        return Ok(verbs);
-    }
-    let text = "this takes the token in the store's folder: Authorization: Bearer $(cat data/api-token)";
-    let mut refused = refusal(StatusCode::UNAUTHORIZED, text);
-    refused.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
-    Err(refused)
+    if shared.guard.may_write(headers) { Ok(verbs) } else { Err(Box::new(who_are_you(shared, TOKEN_NEEDED))) }
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {

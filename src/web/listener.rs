@@ -8,14 +8,19 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::web::access::Guard;
 
 /// Enough for scrapers, probes and people; each one may hold a request of bounded size.
 const MAX_CONNECTIONS: usize = 256;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_HEAD: usize = 32 << 10;
 const MAX_HEADERS: usize = 64;
 /// How long open requests may take to end once the listener stops.
@@ -33,24 +38,39 @@ pub fn connection() -> http1::Builder {
 }
 
 /// Serves `router` until `stop`, then lets open requests end.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+pub async fn serve(listener: TcpListener, router: Router, guard: Arc<Guard>, stop: CancellationToken) {
     accept(listener, stop.clone(), move |stream| {
-        let service = TowerToHyperService::new(router.clone());
-        let stop = stop.clone();
+        let (router, stop) = (router.clone(), stop.clone());
+        // Looked up for each connection: a reload brings a new certificate.
+        let tls = guard.tls();
         async move {
-            let serving = connection().serve_connection(TokioIo::new(stream), service);
-            tokio::pin!(serving);
-            tokio::select! {
-                // Errors here are the client's: it sent nonsense or went away.
-                _ = &mut serving => {}
-                () = stop.cancelled() => {
-                    serving.as_mut().graceful_shutdown();
-                    let _ = tokio::time::timeout(GRACE, serving).await;
+            match tls {
+                None => converse(stream, router, stop).await,
+                Some(tls) => {
+                    // Who speaks no TLS, or takes for ever, is the client's trouble.
+                    if let Ok(Ok(stream)) =
+                        tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(tls).accept(stream)).await
+                    {
+                        converse(stream, router, stop).await;
+                    }
                 }
             }
         }
     })
     .await;
+}
+
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(stream: S, router: Router, stop: CancellationToken) {
+    let serving = connection().serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    tokio::pin!(serving);
+    tokio::select! {
+        // Errors here are the client's: it sent nonsense or went away.
+        _ = &mut serving => {}
+        () = stop.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            let _ = tokio::time::timeout(GRACE, serving).await;
+        }
+    }
 }
 
 /// The accept loop: never ends for an error, never holds more than [`MAX_CONNECTIONS`].

@@ -1,5 +1,6 @@
 //! The daemon's HTTP side: metrics, health, and the API.
 
+pub mod access;
 pub mod api;
 pub mod listener;
 mod openapi;
@@ -11,16 +12,16 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Response, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse};
 use axum::routing::{get, post};
-use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::metrics::Metrics;
 use crate::metrics::exposition::Format;
-use crate::secret::Secret;
+use crate::web::access::Guard;
 use crate::web::api::Verbs;
 use crate::web::picture::Picture;
 
@@ -82,17 +83,12 @@ pub struct Shared {
     pub silence: Arc<dyn Fn() -> Duration + Send + Sync>,
     /// The journeys in force, for `check --plan`.
     pub journeys: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
-    pub writes: Option<Writes>,
+    pub guard: Arc<Guard>,
+    /// Reloads that somebody waits for.
+    pub reload: Option<mpsc::Sender<Reload>>,
     pub verbs: Option<Verbs>,
     /// Whether the store takes what it is given.
     pub stored: Arc<dyn Fn() -> bool + Send + Sync>,
-}
-
-/// What may be asked for with a token.
-#[derive(Clone)]
-pub struct Writes {
-    pub token: Secret,
-    pub reload: mpsc::Sender<Reload>,
 }
 
 /// A reload that somebody waits for: the answer says what became of it, `Err` that nothing changed.
@@ -114,8 +110,33 @@ pub fn router(shared: Shared) -> Router {
         .route("/-/ready", get(ready))
         .route("/-/reload", post(reload))
         .merge(api::routes())
+        // Around the fallback too: who is not known does not learn what there is.
+        .layer(middleware::from_fn_with_state(shared.clone(), admit))
         .with_state(shared)
 }
+
+/// Stands before every route: a new one cannot forget to ask.
+async fn admit(State(shared): State<Shared>, request: Request, next: Next) -> Response<Body> {
+    if shared.guard.may_read(request.uri().path(), request.headers()).await {
+        return next.run(request).await;
+    }
+    who_are_you(&shared, "this takes a user or a token of server.auth, or the token in the store's folder")
+}
+
+/// 401, in the form that the API's readers and people both can read.
+fn who_are_you(shared: &Shared, text: &str) -> Response<Body> {
+    let mut refused = *api::refusal(StatusCode::UNAUTHORIZED, text);
+    let by_password = shared.guard.asks().unwrap_or(false);
+    // Browsers ask for a password at the first kind, and know nothing of the second.
+    for scheme in by_password.then_some("Basic realm=\"journeyd\"").into_iter().chain(["Bearer"]) {
+        refused.headers_mut().append(header::WWW_AUTHENTICATE, header::HeaderValue::from_static(scheme));
+    }
+    refused
+}
+
+/// For writes.
+const TOKEN_NEEDED: &str =
+    "this takes a token that may write: Authorization: Bearer $(cat data/api-token), or one of server.auth";
 
 async fn landing() -> Html<&'static str> {
     Html(
@@ -146,15 +167,14 @@ async fn healthy(State(shared): State<Shared>) -> (StatusCode, String) {
 
 /// Reads the configuration again and answers with what became of it.
 async fn reload(State(shared): State<Shared>, headers: HeaderMap) -> Response<Body> {
-    let Some(writes) = &shared.writes else {
+    let Some(reload) = &shared.reload else {
         return (StatusCode::NOT_FOUND, "there is nothing to reload here\n").into_response();
     };
-    if !may_write(writes, &headers) {
-        let text = "this takes the token in the store's folder: Authorization: Bearer $(cat data/api-token)\n";
-        return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], text).into_response();
+    if !shared.guard.may_write(&headers) {
+        return who_are_you(&shared, TOKEN_NEEDED);
     }
     let (answer, answered) = oneshot::channel();
-    if writes.reload.try_send(answer).is_err() {
+    if reload.try_send(answer).is_err() {
         return (StatusCode::SERVICE_UNAVAILABLE, "another reload is under way\n").into_response();
     }
     match answered.await {
@@ -162,13 +182,6 @@ async fn reload(State(shared): State<Shared>, headers: HeaderMap) -> Response<Bo
         Ok(Err(problem)) => (StatusCode::UNPROCESSABLE_ENTITY, format!("{}\n", problem.trim_end())).into_response(),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n").into_response(),
     }
-}
-
-fn may_write(writes: &Writes, headers: &HeaderMap) -> bool {
-    let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.split_once(' '));
-    let Some((_, token)) = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else { return false };
-    // Digests are compared, so that the time taken says nothing of the token.
-    Sha256::digest(token.trim()) == Sha256::digest(writes.token.expose())
 }
 
 async fn ready(State(shared): State<Shared>) -> (StatusCode, String) {

@@ -11,6 +11,7 @@
 
 mod support;
 
+mod access;
 mod alerts;
 mod cli;
 mod crash;

@@ -97,7 +97,7 @@ async fn a_silence_holds_back_what_fires_and_its_end_tells_it() {
     // One that is mistaken says why.
     for (matcher, want) in [("journey", "is no matcher"), ("journey=~(", "is not a regular expression")] {
         let (code, text) = ask(dir.path(), &daemon, &["silence", "add", matcher, "--comment", "x"]).await;
-        assert!(code == 1 && text.contains(want), "{text}");
+        assert!(code == 2 && text.contains(want), "{text}");
     }
 }
 
@@ -132,7 +132,7 @@ async fn nobody_acknowledging_calls_the_next_and_an_acknowledgement_calls_nobody
     status.store(200, Ordering::SeqCst);
     boss.until("and told of the end", |all| all.iter().any(|d| d.kind() == "alert.resolved")).await;
     let (code, text) = ask(dir.path(), &daemon, &["incident", "ack", "77"]).await;
-    assert!(code == 1 && text.contains("no open incident 77"), "{text}");
+    assert!(code == 2 && text.contains("no open incident 77"), "{text}");
 }
 
 #[tokio::test]
@@ -310,7 +310,7 @@ async fn status_now_backup_and_restore_do_what_they_say() {
     let (code, text) = ask(dir.path(), &daemon, &["now", "buy"]).await;
     assert!(code == 1 && text.contains("failed: http_5xx") && text.contains("expected  status 2xx"), "{text}");
     let (code, text) = ask(dir.path(), &daemon, &["now", "nothing"]).await;
-    assert!(code == 1 && text.contains("there is no journey `nothing`"), "{text}");
+    assert!(code == 2 && text.contains("there is no journey `nothing`"), "{text}");
     daemon.until_metrics("it fires", |m| m.contains("journeyd_incidents_open{severity=\"critical\"} 1")).await;
 
     let (code, text) = ask(dir.path(), &daemon, &["backup", "copy.db"]).await;

@@ -1,0 +1,242 @@
+//! Who may read and who may write: TLS, users and tokens, in the manner of Prometheus' web configuration.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use axum::http::{HeaderMap, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use rustls::pki_types::CertificateDer;
+use sha2::{Digest as _, Sha256};
+
+use crate::entropy::random_u64;
+use crate::secret::Secret;
+
+/// What stands in place of an unknown user's hash, so that the time taken does not say who exists. Of no password.
+const NOBODY: &str = "$2b$10$CwTycUXWue0Thq9StjUM0uJ8oRwG1xQ4yZ0y0yY5C7wq0iYB8Y1e6";
+/// Remembered logins. A scraper has one.
+const REMEMBERED: usize = 256;
+
+/// What the `[server]` section asks for. A reload replaces it as a whole.
+#[derive(Clone, Default)]
+pub struct Access {
+    pub tls: Option<Tls>,
+    pub auth: Option<Auth>,
+}
+
+/// The certificate that is shown, and its key.
+#[derive(Clone)]
+pub struct Tls {
+    pub config: Arc<rustls::ServerConfig>,
+    /// So that commands on this machine know their daemon.
+    pub certificate: CertificateDer<'static>,
+}
+
+#[derive(Clone, Default)]
+pub struct Auth {
+    /// bcrypt hashes by name. Users read.
+    pub users: BTreeMap<String, String>,
+    pub tokens: Vec<(Secret, Scope)>,
+    /// Answered without being asked who it is.
+    pub excluded_paths: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    Read,
+    Write,
+}
+
+/// What a request brought.
+enum Presented {
+    Nothing,
+    Token(String),
+    User { name: String, password: String },
+}
+
+fn presented(headers: &HeaderMap) -> Presented {
+    let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.split_once(' '));
+    match given {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Presented::Token(token.trim().to_owned()),
+        Some((scheme, pair)) if scheme.eq_ignore_ascii_case("basic") => {
+            let decoded = STANDARD.decode(pair.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+            match decoded.as_deref().and_then(|pair| pair.split_once(':')) {
+                Some((name, password)) => Presented::User { name: name.to_owned(), password: password.to_owned() },
+                None => Presented::Nothing,
+            }
+        }
+        _ => Presented::Nothing,
+    }
+}
+
+/// Stands before every route.
+pub struct Guard {
+    access: RwLock<Arc<Access>>,
+    /// The store's own token, which may write.
+    own: Option<Secret>,
+    /// Logins that were right, under a key that nobody can compute outside (CVE-2022-46146 was a key that could be).
+    remembered: Mutex<HashSet<[u8; 32]>>,
+    key: [u8; 32],
+    /// One hash at a time: bcrypt is slow by design, and runs are measured on this machine.
+    turn: tokio::sync::Semaphore,
+}
+
+impl Guard {
+    pub fn new(access: Access, own: Option<Secret>) -> Self {
+        let mut key = [0; 32];
+        key.chunks_exact_mut(8).for_each(|part| part.copy_from_slice(&random_u64().to_be_bytes()));
+        Self {
+            access: RwLock::new(Arc::new(access)),
+            own,
+            remembered: Mutex::default(),
+            key,
+            turn: tokio::sync::Semaphore::new(1),
+        }
+    }
+
+    pub fn replace(&self, access: Access) {
+        *self.access.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(access);
+    }
+
+    fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.access.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub fn tls(&self) -> Option<Arc<rustls::ServerConfig>> {
+        self.access().tls.as_ref().map(|tls| Arc::clone(&tls.config))
+    }
+
+    /// Whether somebody is asked who it is; and whether by name and password.
+    pub fn asks(&self) -> Option<bool> {
+        self.access().auth.as_ref().map(|auth| !auth.users.is_empty())
+    }
+
+    /// Whether a token that may write was brought.
+    pub fn may_write(&self, headers: &HeaderMap) -> bool {
+        matches!(presented(headers), Presented::Token(token) if self.scope_of(&token) == Some(Scope::Write))
+    }
+
+    fn scope_of(&self, token: &str) -> Option<Scope> {
+        // Digests are compared, so that the time taken says nothing of the token.
+        let same = |known: &Secret| Sha256::digest(token) == Sha256::digest(known.expose());
+        if self.own.as_ref().is_some_and(same) {
+            return Some(Scope::Write);
+        }
+        let access = self.access();
+        let tokens = access.auth.as_ref().map_or(&[][..], |auth| &auth.tokens);
+        tokens.iter().filter(|(known, _)| same(known)).map(|(_, scope)| *scope).max()
+    }
+
+    /// Whether this path may be read by whoever sent these headers.
+    pub async fn may_read(&self, path: &str, headers: &HeaderMap) -> bool {
+        let access = self.access();
+        let Some(auth) = &access.auth else { return true };
+        if auth.excluded_paths.iter().any(|excluded| excluded == path) {
+            return true;
+        }
+        match presented(headers) {
+            Presented::Nothing => false,
+            Presented::Token(token) => self.scope_of(&token).is_some(),
+            Presented::User { name, password } => self.knows(auth, name, password).await,
+        }
+    }
+
+    async fn knows(&self, auth: &Auth, name: String, password: String) -> bool {
+        let known = auth.users.get(&name);
+        let hash = known.map_or(NOBODY, String::as_str).to_owned();
+        let Some(mark) = self.mark(&name, &hash, &password) else { return false };
+        let remembered = || self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        if remembered().contains(&mark) {
+            return true;
+        }
+        let Ok(_turn) = self.turn.acquire().await else { return false };
+        let compared = tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash).unwrap_or(false)).await;
+        let right = known.is_some() && compared.unwrap_or(false);
+        if right {
+            let mut remembered = remembered();
+            if remembered.len() >= REMEMBERED {
+                remembered.clear();
+            }
+            remembered.insert(mark);
+        }
+        right
+    }
+
+    fn mark(&self, name: &str, hash: &str, password: &str) -> Option<[u8; 32]> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).ok()?;
+        for part in [name, hash, password] {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part.as_bytes());
+        }
+        Some(mac.finalize().into_bytes().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(value: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, value.parse().unwrap());
+        headers
+    }
+
+    fn basic(pair: &str) -> HeaderMap {
+        headers(&format!("Basic {}", STANDARD.encode(pair)))
+    }
+
+    fn guard() -> Guard {
+        // The lowest cost, so that the test is fast.
+        let hash = bcrypt::hash("right", 4).unwrap();
+        let auth = Auth {
+            users: BTreeMap::from([("ops".to_owned(), hash)]),
+            tokens: vec![(Secret::new("reads"), Scope::Read), (Secret::new("writes"), Scope::Write)],
+            excluded_paths: vec!["/metrics".to_owned()],
+        };
+        Guard::new(Access { tls: None, auth: Some(auth) }, Some(Secret::new("own")))
+    }
+
+    #[tokio::test]
+    async fn only_the_known_read_and_only_tokens_of_that_scope_write() {
+        let guard = guard();
+        let cases = [
+            (HeaderMap::new(), false, false),
+            (basic("ops:right"), true, false),
+            (basic("ops:wrong"), false, false),
+            (basic("nobody:right"), false, false),
+            (basic("ops"), false, false),
+            (headers("Basic !!!"), false, false),
+            (headers("Bearer reads"), true, false),
+            (headers("bearer  writes "), true, true),
+            (headers("Bearer own"), true, true),
+            (headers("Bearer read"), false, false),
+            (headers("Bearer "), false, false),
+            (headers("Digest own"), false, false),
+        ];
+        for (given, reads, writes) in cases {
+            assert_eq!(guard.may_read("/api/v1/status", &given).await, reads, "{given:?}");
+            assert_eq!(guard.may_write(&given), writes, "{given:?}");
+        }
+        assert!(guard.may_read("/metrics", &HeaderMap::new()).await);
+        assert!(!guard.may_read("/metrics/", &HeaderMap::new()).await, "a path that only looks like it");
+    }
+
+    #[tokio::test]
+    async fn a_remembered_login_ends_with_its_hash() {
+        let guard = guard();
+        assert!(guard.may_read("/", &basic("ops:right")).await);
+        assert!(guard.may_read("/", &basic("ops:right")).await, "remembered");
+        let auth =
+            Auth { users: BTreeMap::from([("ops".to_owned(), bcrypt::hash("new", 4).unwrap())]), ..Auth::default() };
+        guard.replace(Access { tls: None, auth: Some(auth) });
+        assert!(!guard.may_read("/", &basic("ops:right")).await);
+        assert!(guard.may_read("/", &basic("ops:new")).await);
+    }
+
+    #[test]
+    fn the_hash_of_nobody_is_one_and_costs_what_others_do() {
+        assert!(bcrypt::verify("", NOBODY).is_ok());
+    }
+}
