@@ -17,11 +17,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::{Beat, Stopwatch, Timestamp, now};
 use crate::config::Config;
-use crate::config::plan::summaries;
+use crate::config::plan::{summaries, version_of};
 use crate::ids::JourneyKey;
 use crate::incident::Act;
 use crate::journey::{Journey, Plan};
-use crate::metrics::{Metrics, StoreOp};
+use crate::metrics::{Change, Metrics, StoreOp};
 use crate::notify::backlog::describe;
 use crate::notify::message::About;
 use crate::notify::outbox::Sender;
@@ -52,6 +52,9 @@ const STILL: Duration = Duration::from_secs(30);
 const WATCHDOG_EVERY: Duration = Duration::from_secs(60);
 /// How often the store forgets what may go: each round takes a bounded slice.
 const RETENTION_EVERY: Duration = Duration::from_secs(10);
+
+/// As what changes of journeyd's own configuration are told.
+const OWN_SERVICE: &str = "journeyd";
 
 /// What runs look up when they start; a reload replaces it as a whole.
 struct Current {
@@ -261,9 +264,15 @@ impl App {
             helpers: vec![watcher, pulse],
             server,
         };
+        app.changed(OWN_SERVICE, version_of(config), "config");
         app.schedule(config, last).await;
         app.health.set_ready();
         app
+    }
+
+    /// Something changed that may explain what follows.
+    pub fn changed(&self, service: &str, version: String, source: &'static str) {
+        self.metrics.change(service, Change { version, source, at: now() });
     }
 
     pub fn beats(&self) -> Beats {
@@ -297,6 +306,7 @@ impl App {
         if self.inputs.send(Input::Configure(Box::new(judge_settings(config)))).await.is_err() {
             tracing::error!("the pipeline is gone; nothing is judged. This is a bug, please report it.");
         }
+        self.changed(OWN_SERVICE, version_of(config), "config");
         self.guard.replace(config.access.clone());
         self.schedule(config, BTreeMap::new()).await;
         self.health.reloaded(None);

@@ -1,9 +1,13 @@
 //! Logs: to stderr, redacted on the way out, whoever wrote them.
 
+use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
 
+use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
 use crate::secret::redact_for_sinks;
 
@@ -39,7 +43,12 @@ pub fn init(level: LogLevel, format: LogFormat) {
     ));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(RedactedStderr);
     match format {
-        LogFormat::Text => builder.with_target(false).with_ansi(io::stderr().is_terminal()).compact().init(),
+        LogFormat::Text => builder
+            .with_target(false)
+            .with_ansi(io::stderr().is_terminal())
+            .compact()
+            .fmt_fields(debug_fn(short_field).delimited(" "))
+            .init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
     }
     std::panic::set_hook(Box::new(|info| {
@@ -47,6 +56,23 @@ pub fn init(level: LogLevel, format: LogFormat) {
         let message = info.payload_as_str().unwrap_or("no message");
         tracing::error!(place, message, "journeyd has a bug here: it panicked. Please report it.");
     }));
+}
+
+/// Lines that people read are short: what a machine may want to look up is in the JSON form alone.
+fn short_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    match field.name() {
+        "message" => write!(writer, "{value:?}"),
+        "curl" | "at" => Ok(()),
+        name => {
+            write!(writer, "{name}=")?;
+            // What a target sent must not draw on a terminal.
+            let text = format!("{value:?}");
+            text.chars().try_for_each(|c| match c {
+                c if c.is_control() => write!(writer, "{}", c.escape_default()),
+                c => writer.write_char(c),
+            })
+        }
+    }
 }
 
 struct RedactedStderr;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, AppParts};
 use crate::cli::board::{Board, Links};
-use crate::cli::{DemoArgs, Exit, own_fault, sender, tell, tell_load_error, temporary_store};
+use crate::cli::{DemoArgs, Exit, own_fault, say, sender, tell, tell_load_error, temporary_store};
 use crate::config::files::Files;
 use crate::config::{Config, Request, load};
 use crate::demo;
@@ -53,7 +53,32 @@ fn tell_the_demo_chat(config: &mut Config, shop: SocketAddr) {
     };
 }
 
+/// The shop alone, for a daemon elsewhere to watch.
+async fn shop_alone(listen: Option<SocketAddr>) -> Exit {
+    let bound = bind(listen, SHOP_PORT).await;
+    let listener = match bound {
+        Ok(listener) => listener,
+        Err(error) => return own_fault(&format!("cannot listen: {error}")),
+    };
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return own_fault("cannot handle signals");
+    };
+    if let Ok(address) = listener.local_addr() {
+        say(&format!("shop     http://{address}/\nfaults   http://{address}/faults"));
+    }
+    tokio::select! {
+        () = demo::serve(listener, None, CancellationToken::new()) => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Exit::Fine
+}
+
 pub async fn demo(args: DemoArgs) -> Exit {
+    if args.shop_only {
+        return shop_alone(args.shop_listen).await;
+    }
     let bound = async {
         let shop = bind(args.shop_listen, SHOP_PORT).await?;
         let metrics = bind(args.listen, METRICS_PORT).await?;
@@ -91,7 +116,8 @@ pub async fn demo(args: DemoArgs) -> Exit {
     };
 
     let stop_shop = CancellationToken::new();
-    let shop = tokio::spawn(demo::serve(shop_listener, stop_shop.clone()));
+    let (flags, mut flagged) = mpsc::channel(16);
+    let shop = tokio::spawn(demo::serve(shop_listener, Some(flags), stop_shop.clone()));
     let (events, mut watched) = mpsc::channel(256);
     let parts = temporary_store(config.store.keep).and_then(|store| Ok((store, sender(&runner)?)));
     // The folder lives as long as this does.
@@ -110,6 +136,7 @@ pub async fn demo(args: DemoArgs) -> Exit {
                 Some(event) => watching = board.show(&event),
                 None => break,
             },
+            Some(state) = flagged.recv() => app.changed("shop", state, "flag"),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }

@@ -301,6 +301,9 @@ struct DemoArgs {
     /// Where the shop is served [default: 127.0.0.1:15770, the next free port if taken].
     #[arg(long, value_name = "ADDRESS")]
     shop_listen: Option<SocketAddr>,
+    /// Serves the shop alone, for a daemon elsewhere to watch.
+    #[arg(long, conflicts_with = "listen")]
+    shop_only: bool,
 }
 
 #[derive(Args)]

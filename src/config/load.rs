@@ -22,7 +22,7 @@ use crate::journey::link::{World, link};
 use crate::journey::model::SLO_WINDOW;
 use crate::journey::parse::parse_journey;
 use crate::journey::parse_settings::{Settings, parse_defaults};
-use crate::metrics::{MetricsSettings, series_needed};
+use crate::metrics::{MetricsSettings, series_besides, series_of};
 use crate::mute::Maintenance;
 use crate::notify::NotifySettings;
 use crate::runner::{RunnerSettings, shell_word};
@@ -102,7 +102,8 @@ pub fn load(request: &Request) -> Result<Loaded, LoadError> {
         daemon.journeys = names.iter().map(|name| select(name, &daemon.journeys)).collect::<Result<_, _>>()?;
     }
     let journeys = load_journeys(request, &daemon, &findings)?;
-    let needed = series_needed(&journeys, daemon.metrics);
+    let besides = series_besides(daemon.notify.receivers.len());
+    let needed = besides + series_of(&journeys, daemon.metrics);
     let told_in = config_file.clone();
     if let Some(file) = config_file.filter(|_| needed > daemon.metrics.max_series) {
         let place = file.text.find("max_series").map_or(0..0, |i| i..i + "max_series".len());
@@ -113,7 +114,7 @@ pub fn load(request: &Request) -> Result<Loaded, LoadError> {
                     let without = MetricsSettings { step_histograms: false, ..daemon.metrics };
                     format!(
                         "step_histograms = false under [metrics] would bring it to {}; or raise max_series",
-                        series_needed(&journeys, without)
+                        besides + series_of(&journeys, without)
                     )
                 } else {
                     "raise max_series, or run fewer journeys in one daemon".to_owned()

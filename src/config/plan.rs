@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::config::Config;
 use crate::journey::Journey;
-use crate::metrics::{MetricsSettings, series_needed};
+use crate::metrics::{MetricsSettings, series_of};
 
 /// A journey as far as a plan compares it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +47,11 @@ pub fn summaries(config: &Config) -> Vec<Summary> {
     config.journeys.iter().map(|journey| summary(journey, config.metrics)).collect()
 }
 
+/// Names the journeys in force: another name is another set of journeys, or another journey among them.
+pub fn version_of(config: &Config) -> String {
+    digest(&format!("{:?}", summaries(config)))[..12].to_owned()
+}
+
 fn summary(journey: &std::sync::Arc<Journey>, metrics: MetricsSettings) -> Summary {
     let mut steps: BTreeMap<String, StepSummary> = BTreeMap::new();
     let mut order = Vec::new();
@@ -74,7 +79,7 @@ fn summary(journey: &std::sync::Arc<Journey>, metrics: MetricsSettings) -> Summa
         variants: journey.plans.iter().filter_map(|p| p.key.variant.as_ref()).map(ToString::to_string).collect(),
         steps: order.iter().filter_map(|id| steps.remove(id)).collect(),
         settings: digest(&format!("{rest:?}")),
-        series: series_needed(std::slice::from_ref(journey), metrics),
+        series: series_of(std::slice::from_ref(journey), metrics),
     }
 }
 

@@ -66,6 +66,22 @@ impl Faults {
         }
     }
 
+    /// What is switched on, in words without values: as a flag's state shows elsewhere.
+    pub fn state(&self) -> String {
+        let switches = [
+            (self.exception.is_some(), "exception"),
+            (self.database_down, "database_down"),
+            (self.slow_ms > 0, "slow"),
+            (self.overload, "overload"),
+            (self.connection_reset, "connection_reset"),
+            (self.error_page_200, "error_page_200"),
+            (self.sessions_lost, "sessions_lost"),
+            (self.one_in > 0, "one_in"),
+        ];
+        let on: Vec<&str> = switches.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
+        if on.is_empty() { "healthy".to_owned() } else { on.join("+") }
+    }
+
     pub fn delay(&self) -> Duration {
         Duration::from_millis(self.slow_ms.min(MOST_MS))
     }

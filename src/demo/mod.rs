@@ -17,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::web::listener::{accept, connection};
@@ -28,9 +29,9 @@ pub const CHAT_HOOK: &str = "/hooks/chat";
 #[derive(Clone, Default)]
 struct ResetSwitch(Arc<AtomicBool>);
 
-/// Serves the shop until `stop`.
-pub async fn serve(listener: TcpListener, stop: CancellationToken) {
-    let router = shop::router().merge(chat::router()).merge(api::router());
+/// Serves the shop until `stop`; `flags` hears of every fault that is switched.
+pub async fn serve(listener: TcpListener, flags: Option<mpsc::Sender<String>>, stop: CancellationToken) {
+    let router = shop::router(flags).merge(chat::router()).merge(api::router());
     accept(listener, stop.clone(), move |stream| {
         let switch = ResetSwitch::default();
         let io = TokioIo::new(Resettable { stream, switch: switch.clone() });

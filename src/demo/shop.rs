@@ -14,6 +14,8 @@ use serde::Deserialize;
 use serde_json::{Value as Json_, json};
 
 use crate::demo::ResetSwitch;
+use tokio::sync::mpsc;
+
 use crate::demo::faults::{Fate, Faults};
 use crate::demo::pages::{self, PRODUCTS, Product};
 use crate::entropy;
@@ -47,11 +49,22 @@ struct Session {
 struct Shop {
     memory: Arc<Mutex<Memory>>,
     requests: Arc<AtomicU64>,
+    /// Whom to tell that somebody used a switch.
+    flags: Option<mpsc::Sender<String>>,
 }
 
 impl Shop {
     fn lock(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_faults(&self, faults: Faults) {
+        let state = faults.state();
+        let before = std::mem::replace(&mut self.lock().faults, faults).state();
+        // Nobody who listens is waited for.
+        if let Some(flags) = self.flags.as_ref().filter(|_| before != state) {
+            let _ = flags.try_send(state);
+        }
     }
 
     fn session(&self, headers: &HeaderMap) -> Option<(String, Session)> {
@@ -79,8 +92,8 @@ impl Shop {
     }
 }
 
-pub fn router() -> Router {
-    let shop = Shop::default();
+pub fn router(flags: Option<mpsc::Sender<String>>) -> Router {
+    let shop = Shop { flags, ..Shop::default() };
     let dynamic = Router::new()
         .route("/", get(home))
         .route("/login", get(login_form).post(login))
@@ -375,8 +388,7 @@ async fn show_faults(State(shop): State<Shop>) -> Json<Faults> {
 
 /// Sets what the body names and leaves the rest.
 async fn set_faults(State(shop): State<Shop>, Json(patch): Json<Json_>) -> Response {
-    let mut memory = shop.lock();
-    let mut merged = serde_json::to_value(&memory.faults).unwrap_or_default();
+    let mut merged = serde_json::to_value(&shop.lock().faults).unwrap_or_default();
     if let (Some(all), Some(some)) = (merged.as_object_mut(), patch.as_object()) {
         all.extend(some.clone());
     }
@@ -385,7 +397,7 @@ async fn set_faults(State(shop): State<Shop>, Json(patch): Json<Json_>) -> Respo
             api_error(StatusCode::UNPROCESSABLE_ENTITY, &faults.mistake().unwrap_or_default())
         }
         Ok(faults) if patch.is_object() => {
-            memory.faults = faults.clone();
+            shop.set_faults(faults.clone());
             Json(faults).into_response()
         }
         Ok(_) => api_error(StatusCode::UNPROCESSABLE_ENTITY, "expected an object"),
@@ -394,7 +406,7 @@ async fn set_faults(State(shop): State<Shop>, Json(patch): Json<Json_>) -> Respo
 }
 
 async fn clear_faults(State(shop): State<Shop>) -> Json<Faults> {
-    shop.lock().faults = Faults::default();
+    shop.set_faults(Faults::default());
     Json(Faults::default())
 }
 
@@ -413,7 +425,7 @@ struct FaultForm {
 }
 
 async fn set_faults_by_form(State(shop): State<Shop>, Form(form): Form<FaultForm>) -> Redirect {
-    shop.lock().faults = Faults {
+    shop.set_faults(Faults {
         exception: Some(form.exception).filter(|route| !route.is_empty()),
         database_down: form.database_down,
         slow_ms: form.slow_ms.parse().unwrap_or(0),
@@ -422,11 +434,11 @@ async fn set_faults_by_form(State(shop): State<Shop>, Form(form): Form<FaultForm
         error_page_200: form.error_page_200,
         sessions_lost: form.sessions_lost,
         one_in: form.one_in.parse().unwrap_or(0),
-    };
+    });
     Redirect::to("/faults")
 }
 
 async fn clear_faults_by_form(State(shop): State<Shop>) -> Redirect {
-    shop.lock().faults = Faults::default();
+    shop.set_faults(Faults::default());
     Redirect::to("/faults")
 }

@@ -84,6 +84,25 @@ impl Samples {
     }
 }
 
+/// Gauges of a family that is not in the table.
+pub struct Gauges(Samples);
+
+impl Default for Gauges {
+    fn default() -> Self {
+        Self(Samples { kind: GAUGE, metrics: Vec::new() })
+    }
+}
+
+impl Gauges {
+    pub fn value(&mut self, labels: &[Label<'_>], value: f64) {
+        self.0.value(labels, value);
+    }
+
+    pub fn family(self, name: &str, help: &str) -> MetricFamily {
+        family(name, help, self.0)
+    }
+}
+
 fn label_pairs(labels: &[Label<'_>]) -> Vec<LabelPair> {
     labels
         .iter()
@@ -141,7 +160,7 @@ fn each_receiver(tables: &Tables, mut visit: impl FnMut(Label<'_>, &ReceiverSeri
     }
 }
 
-fn flag(up: bool) -> f64 {
+pub fn flag(up: bool) -> f64 {
     if up { 1.0 } else { 0.0 }
 }
 
@@ -516,6 +535,26 @@ static FAMILIES: &[Family] = &[
         samples: |t, out| each_receiver(t, |l, r| out.histogram(&[l], &r.duration)),
     },
     Family {
+        name: "journeyd_change_timestamp_seconds",
+        kind: GAUGE,
+        help: "When a change came in force; of each service the last five.",
+        samples: |t, out| {
+            for (service, changes) in &t.changes {
+                for change in changes {
+                    let labels =
+                        [("service", service.as_str()), ("version", &change.version), ("source", change.source)];
+                    out.time(&labels, Some(change.at));
+                }
+            }
+        },
+    },
+    Family {
+        name: "journeyd_series_refused_total",
+        kind: COUNTER,
+        help: "Failures whose reason was not counted by step, because metrics.max_series was reached.",
+        samples: |t, out| out.count(&[], t.reasons.refused),
+    },
+    Family {
         name: "journeyd_store_size_bytes",
         kind: GAUGE,
         help: "Size of the store on disk.",
@@ -558,6 +597,15 @@ struct FamilyCollector {
     tables: Arc<Mutex<Tables>>,
 }
 
+fn family(name: &str, help: &str, samples: Samples) -> MetricFamily {
+    let mut proto = MetricFamily::default();
+    proto.set_name(name.to_owned());
+    proto.set_help(help.to_owned());
+    proto.set_field_type(samples.kind);
+    proto.set_metric(samples.metrics);
+    proto
+}
+
 /// The collectors of all own metrics, in the order of the reference.
 pub fn collectors(tables: &Arc<Mutex<Tables>>) -> Vec<Box<dyn Collector>> {
     let collector = |family: &'static Family| -> Box<dyn Collector> {
@@ -577,12 +625,7 @@ impl Collector for FamilyCollector {
         let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         let mut samples = Samples { kind: self.family.kind, metrics: Vec::new() };
         (self.family.samples)(&tables, &mut samples);
-        let mut proto = MetricFamily::default();
-        proto.set_name(self.family.name.to_owned());
-        proto.set_help(self.family.help.to_owned());
-        proto.set_field_type(self.family.kind);
-        proto.set_metric(samples.metrics);
-        vec![proto]
+        vec![family(self.family.name, self.family.help, samples)]
     }
 }
 

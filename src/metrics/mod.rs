@@ -11,6 +11,7 @@
 
 pub mod exposition;
 mod families;
+pub mod probe;
 mod series;
 
 use std::collections::BTreeMap;
@@ -26,11 +27,15 @@ use crate::clock::{Timestamp, process_cpu_time};
 use crate::ids::{JourneyKey, ReceiverId};
 use crate::journey::Journey;
 use crate::metrics::exposition::Format;
-use crate::metrics::series::{AlertSeries, Histogram, JourneySeries, LAG_BUCKETS, ReceiverSeries};
+use crate::metrics::probe::Probed;
+use crate::metrics::series::{AlertSeries, Allowance, Histogram, JourneySeries, LAG_BUCKETS, ReceiverSeries};
 use crate::notify::retry::Trouble;
 use crate::report::{LastResult, MissedReason, RunReport};
 
-pub use series::{AlertShown, SloSeries, StoreOp};
+pub use series::{AlertShown, Change, SloSeries, StoreOp};
+
+/// Of one service that are shown.
+const CHANGES: usize = 5;
 
 /// What the metrics section of the configuration says.
 #[derive(Debug, Clone, Copy)]
@@ -75,8 +80,19 @@ pub struct Tables {
     silences_active: u64,
     slos: BTreeMap<(JourneyKey, &'static str), SloSeries>,
     receivers: BTreeMap<ReceiverId, ReceiverSeries>,
+    changes: BTreeMap<String, Vec<Change>>,
+    reasons: Allowance,
     store_size: Option<u64>,
     store_errors: [u64; StoreOp::ALL.len()],
+}
+
+impl Tables {
+    /// What the budget leaves for series that begin while journeyd runs.
+    fn allow_reasons(&mut self) {
+        let fixed = fixed_series(&self.infos, self.settings) + series_besides(self.receivers.len());
+        let begun: usize = self.journeys.values().flat_map(|j| j.steps.values()).map(|step| step.failures.len()).sum();
+        self.reasons.left = self.settings.max_series.saturating_sub(fixed + begun as u64);
+    }
 }
 
 impl Metrics {
@@ -96,6 +112,8 @@ impl Metrics {
             silences_active: 0,
             slos: BTreeMap::new(),
             receivers: BTreeMap::new(),
+            changes: BTreeMap::new(),
+            reasons: Allowance::default(),
             store_size: None,
             store_errors: [0; StoreOp::ALL.len()],
         }));
@@ -130,6 +148,28 @@ impl Metrics {
         tables.slos = slos.into_iter().filter(|((key, _), _)| tables.journeys.contains_key(key)).collect();
         tables.reload_ok = true;
         tables.reload_at = Some(at);
+        tables.allow_reasons();
+    }
+
+    /// Something came in force. The last five of each service are shown.
+    pub fn change(&self, service: &str, change: Change) {
+        let mut tables = self.lock();
+        let known = tables.changes.entry(service.to_owned()).or_default();
+        // What is in force already is no change.
+        if known.last().is_some_and(|last| (&last.version, last.source) == (&change.version, change.source)) {
+            return;
+        }
+        known.retain(|c| (&c.version, c.source) != (&change.version, change.source));
+        known.push(change);
+        let surplus = known.len().saturating_sub(CHANGES);
+        known.drain(..surplus);
+    }
+
+    /// A journey's last result under the names of blackbox_exporter.
+    pub fn probe(&self, key: &JourneyKey, format: Format, at: Timestamp) -> Probed {
+        let tables = self.lock();
+        let last = tables.journeys.get(key).and_then(|series| series.probe.as_deref());
+        probe::answer(&tables.infos, last, key, format, at)
     }
 
     /// A reload was refused; the old configuration goes on.
@@ -193,6 +233,7 @@ impl Metrics {
         let mut tables = self.lock();
         let mut old = std::mem::take(&mut tables.receivers);
         tables.receivers = ids.into_iter().map(|id| (id.clone(), old.remove(&id).unwrap_or_default())).collect();
+        tables.allow_reasons();
     }
 
     /// An attempt to deliver ended.
@@ -232,8 +273,9 @@ impl Metrics {
     }
 
     pub fn observe(&self, report: &RunReport) {
-        if let Some(series) = self.lock().journeys.get_mut(&report.key) {
-            series.observe(report);
+        let tables = &mut *self.lock();
+        if let Some(series) = tables.journeys.get_mut(&report.key) {
+            series.observe(report, &mut tables.reasons);
         }
     }
 
@@ -333,14 +375,25 @@ impl Collector for Process {
     }
 }
 
-/// How many series a configuration will expose at least, for the budget.
-pub fn series_needed(journeys: &[Arc<Journey>], settings: MetricsSettings) -> u64 {
+/// How many series journeys expose, for the budget: all but failures by reason, which begin when they occur.
+fn fixed_series(journeys: &[Arc<Journey>], settings: MetricsSettings) -> u64 {
     let plans = journeys.iter().flat_map(|j| j.plans.iter().map(|plan| (j.rules.len(), plan)));
     plans
         .map(|(rules, plan)| {
             series::per_journey(rules) + plan.all_steps().count() as u64 * series::per_step(settings.step_histograms)
         })
         .sum()
+}
+
+/// The same with some room for failures by reason.
+pub fn series_of(journeys: &[Arc<Journey>], settings: MetricsSettings) -> u64 {
+    let steps: usize = journeys.iter().flat_map(|j| &j.plans).map(|plan| plan.all_steps().count()).sum();
+    fixed_series(journeys, settings) + steps as u64 * series::REASONS
+}
+
+/// What a daemon exposes besides its journeys'.
+pub fn series_besides(receivers: usize) -> u64 {
+    receivers as u64 * series::PER_RECEIVER + series::ONCE
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::alert::{AlertKey, State};
 use crate::clock::Timestamp;
 use crate::ids::StepId;
 use crate::journey::Severity;
+use crate::metrics::probe::LastProbe;
 use crate::notify::retry::Trouble;
 use crate::report::{
     Failure, Fault, MissedReason, Outcome, Phases, Reason, RunReport, StatusClass, StepOutcome, StepReport, words,
@@ -85,6 +86,8 @@ pub struct JourneySeries {
     pub last_run: Option<Timestamp>,
     pub last_success: Option<Timestamp>,
     pub next_run: Option<Timestamp>,
+    /// Apart, because most daemons are never asked for it.
+    pub probe: Option<Box<LastProbe>>,
     pub steps: BTreeMap<StepId, StepSeries>,
 }
 
@@ -103,6 +106,7 @@ impl Default for JourneySeries {
             last_run: None,
             last_success: None,
             next_run: None,
+            probe: None,
             steps: BTreeMap::new(),
         }
     }
@@ -135,10 +139,17 @@ impl JourneySeries {
         }
     }
 
-    pub fn observe(&mut self, report: &RunReport) {
+    pub fn observe(&mut self, report: &RunReport, reasons: &mut Allowance) {
         if report.maintenance.is_some() {
             self.maintenance += 1;
+            // What was found before stands, and is not stale: somebody looks.
+            if let Some(probe) = &mut self.probe {
+                probe.at = report.ended_at();
+            }
             return;
+        }
+        if let Some(probe) = LastProbe::of(report) {
+            self.probe = Some(Box::new(probe));
         }
         let seconds = report.duration.as_secs_f64();
         let trace_id = u128::from_str_radix(&report.trace_id, 16).unwrap_or(0);
@@ -167,22 +178,34 @@ impl JourneySeries {
         let excused = matches!(report.outcome, Outcome::Errored(_));
         for step in report.steps.iter().chain(&report.cleanup) {
             if let Some(series) = self.steps.get_mut(&step.id) {
-                series.observe(step, excused, ended, &exemplar);
+                series.observe(step, excused, ended, &exemplar, reasons);
             }
         }
     }
 }
 
 impl StepSeries {
-    fn observe(&mut self, step: &StepReport, excused: bool, at: Timestamp, exemplar: &dyn Fn(f64) -> Exemplar) {
+    fn observe(
+        &mut self,
+        step: &StepReport,
+        excused: bool,
+        at: Timestamp,
+        exemplar: &dyn Fn(f64) -> Exemplar,
+        reasons: &mut Allowance,
+    ) {
         match &step.outcome {
             StepOutcome::Blocked | StepOutcome::NotNeeded | StepOutcome::Errored { .. } => return,
             StepOutcome::Failed(_) if excused => return,
             StepOutcome::Passed => self.up = Some(true),
             StepOutcome::Failed(Failure { reason, .. }) => {
                 self.up = Some(false);
-                let entry = self.failures.entry(*reason).or_insert_with(|| (0, exemplar(1.0)));
-                *entry = (entry.0 + 1, exemplar(1.0));
+                match self.failures.get_mut(reason) {
+                    Some(entry) => *entry = (entry.0 + 1, exemplar(1.0)),
+                    None if reasons.take() => {
+                        self.failures.insert(*reason, (1, exemplar(1.0)));
+                    }
+                    None => {}
+                }
             }
         }
         self.last_run = Some(at);
@@ -200,6 +223,32 @@ impl StepSeries {
             histogram.observe(seconds, Some(exemplar(seconds)));
         }
     }
+}
+
+/// How many more series may begin while journeyd runs: one for each reason that a step fails with.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Allowance {
+    pub left: u64,
+    pub refused: u64,
+}
+
+impl Allowance {
+    fn take(&mut self) -> bool {
+        if self.left == 0 {
+            self.refused += 1;
+            return false;
+        }
+        self.left -= 1;
+        true
+    }
+}
+
+/// A deploy, configuration or flag event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    pub version: String,
+    pub source: &'static str,
+    pub at: Timestamp,
 }
 
 /// An alert's numbers.
@@ -275,8 +324,17 @@ pub const fn per_journey(rules: usize) -> u64 {
     (12 + alerts + objectives + Fault::ALL.len() + MissedReason::ALL.len() + JOURNEY_BUCKETS.len() + 3) as u64
 }
 
-/// Series of one step. Failures by reason count as three: more reasons than that rarely occur at one step.
+/// What there is once: build, configuration, scheduler with its histogram, incidents, silences, changes, store, process.
+pub const ONCE: u64 = 64;
+
+/// Series of one receiver.
+pub const PER_RECEIVER: u64 = (3 + Trouble::ALL.len() + NOTIFICATION_BUCKETS.len() + 3) as u64;
+
+/// Series of one step for failures by reason that the budget sets aside: more reasons than that rarely occur at one.
+pub const REASONS: u64 = 3;
+
+/// Series of one step, but for failures by reason.
 pub const fn per_step(histograms: bool) -> u64 {
-    let fixed = 6 + Phases::NAMES.len() + StatusClass::ALL.len() + 3;
+    let fixed = 6 + Phases::NAMES.len() + StatusClass::ALL.len();
     (fixed + if histograms { STEP_BUCKETS.len() + 3 } else { 0 }) as u64
 }

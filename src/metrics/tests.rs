@@ -238,9 +238,97 @@ fn the_series_budget_counts_what_a_scrape_shows() {
         total: 1,
     };
     metrics.objectives(true, ["availability", "latency"].map(|name| ((key.clone(), name), slo)));
-    let shown = text(&metrics, Format::Text).lines().filter(|l| l.contains("journey=\"j\"")).count() as u64;
-    let budget = series_needed(&[j], SETTINGS);
-    assert!((shown..=shown + 12).contains(&budget), "shown {shown}, budgeted {budget}");
+    metrics.configure_receivers([ReceiverId::new("ops").unwrap()]);
+    metrics.attempted(&ReceiverId::new("ops").unwrap(), Duration::from_secs(1), None, Timestamp::from_secs(3));
+    let shown = text(&metrics, Format::Text).lines().filter(|l| !l.starts_with('#')).count() as u64;
+    let budget = series_of(&[j], SETTINGS) + series_besides(1);
+    assert!((shown..=shown + 45).contains(&budget), "shown {shown}, budgeted {budget}");
+}
+
+#[test]
+fn reasons_beyond_the_budget_are_refused_and_counted_and_known_ones_go_on() {
+    let j = journey("j", "base_url = \"http://h\"\n[[steps]]\nid = \"s\"\nrequest = \"GET /\"\n");
+    let fixed = fixed_series(std::slice::from_ref(&j), SETTINGS) + series_besides(0);
+    let settings = MetricsSettings { max_series: fixed + 2, ..SETTINGS };
+    let metrics = Metrics::new(settings);
+    metrics.configure(std::slice::from_ref(&j), "local", settings, Timestamp::from_secs(1));
+    let fail = |reason| {
+        metrics.observe(&report("j", None, Outcome::Failed(reason), vec![step_report("s", failed(reason), Some(500))]));
+    };
+    let labels = "journey=\"j\",variant=\"\",location=\"local\",step=\"s\"";
+    let count = |reason: &str| {
+        value(&text(&metrics, Format::Text), &format!("journeyd_step_failures_total{{{labels},reason=\"{reason}\"}}"))
+    };
+    [Reason::Http5xx, Reason::Http4xx, Reason::Dns, Reason::Http5xx].into_iter().for_each(fail);
+    assert_eq!(count("http_5xx").as_deref(), Some("2"));
+    assert_eq!(count("http_4xx").as_deref(), Some("1"));
+    assert_eq!(count("dns"), None);
+    let refused = || value(&text(&metrics, Format::Text), "journeyd_series_refused_total");
+    assert_eq!(refused().as_deref(), Some("1"));
+    // A reload does not make room that is not there.
+    metrics.configure(&[j], "local", settings, Timestamp::from_secs(2));
+    fail(Reason::Dns);
+    assert_eq!((count("dns"), refused().as_deref()), (None, Some("2")));
+}
+
+#[test]
+fn of_changes_the_last_five_of_a_service_are_shown_and_standing_still_is_none() {
+    let metrics = Metrics::new(SETTINGS);
+    let change = |version: &str, at| {
+        metrics.change("shop", Change { version: version.into(), source: "flag", at: Timestamp::from_secs(at) });
+    };
+    for (version, at) in [("a", 1), ("b", 2), ("b", 3), ("c", 4), ("a", 5), ("d", 6), ("e", 7), ("f", 8)] {
+        change(version, at);
+    }
+    let text = text(&metrics, Format::Text);
+    let shown: Vec<&str> = text.lines().filter(|l| l.starts_with("journeyd_change_timestamp_seconds{")).collect();
+    let line = |version: &str, at| {
+        format!("journeyd_change_timestamp_seconds{{service=\"shop\",version=\"{version}\",source=\"flag\"}} {at}")
+    };
+    assert_eq!(shown, [line("c", 4), line("a", 5), line("d", 6), line("e", 7), line("f", 8)]);
+}
+
+#[test]
+fn a_probe_has_the_last_result_until_it_is_three_intervals_old() {
+    let j = journey(
+        "j",
+        "base_url = \"http://h\"\nschedule = { every = \"1m\" }\n[[variants]]\nid = \"v\"\n[[steps]]\nid = \"s\"\nrequest = \"GET /\"\n",
+    );
+    let metrics = Metrics::new(SETTINGS);
+    metrics.configure(&[j], "local", SETTINGS, Timestamp::from_secs(1));
+    let ask = |variant: &str, at| {
+        let key = JourneyKey::from_labels("j", variant).unwrap();
+        match metrics.probe(&key, Format::Text, Timestamp::from_secs(at)) {
+            Probed::Text(text) => String::from_utf8(text).unwrap(),
+            Probed::Stale(why) => format!("stale: {why}"),
+            Probed::Unknown(why) => format!("unknown: {why}"),
+        }
+    };
+    assert_eq!(ask("v", 1000), "stale: `j/v` has no result yet");
+    assert_eq!(ask("", 1000), "unknown: there is no `j`; ask for j/v");
+    metrics.observe(&report(
+        "j",
+        Some("v"),
+        Outcome::Failed(Reason::Http5xx),
+        vec![step_report("s", failed(Reason::Http5xx), Some(503))],
+    ));
+    let text = ask("v", 1010);
+    for line in
+        ["probe_success 0", "probe_http_status_code 503", "probe_http_duration_seconds{phase=\"processing\"} 0.02"]
+    {
+        assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+    }
+    assert!(ask("v", 1000 + 100).contains("probe_success 0"));
+    assert!(ask("v", 1000 + 200).starts_with("stale: the last result of `j/v` is "), "{}", ask("v", 1200));
+    // An errored run says nothing of the target; one in a maintenance window keeps what was found before alive.
+    let mut later = report("j", Some("v"), Outcome::Errored(Fault::Fds), vec![]);
+    later.started_at = Timestamp::from_secs(1190);
+    metrics.observe(&later);
+    assert!(ask("v", 1200).starts_with("stale"));
+    later.outcome = Outcome::Passed;
+    later.maintenance = Some("release".into());
+    metrics.observe(&later);
+    assert!(ask("v", 1200).contains("probe_success 0"));
 }
 
 #[test]

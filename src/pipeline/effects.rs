@@ -135,35 +135,80 @@ fn log_run(report: &RunReport, failing: bool) {
     let duration = crate::quantity::show_duration(report.duration);
     let (journey, duration) = (journey.as_str(), duration.as_str());
     let culprit = report.culprit();
+    let exchange = culprit.or(report.steps.last()).and_then(|s| s.exchange.as_ref());
+    let request_id = exchange.map_or("", |e| e.request_id.as_str());
+    // A field of the one line: most runs have none of it.
+    let cleanup = cleanup_trouble(report);
+    let cleanup = cleanup.as_deref();
     match (&report.outcome, culprit.map(|s| (s.id.as_str(), &s.outcome))) {
-        (Outcome::Passed, _) if failing => tracing::info!(journey, trace_id, duration, "passes again."),
-        (Outcome::Passed, _) => tracing::debug!(journey, trace_id, duration, "passed."),
+        (Outcome::Passed, _) if cleanup.is_some() => {
+            tracing::warn!(
+                journey,
+                request_id,
+                trace_id,
+                duration,
+                cleanup,
+                "passed, but cleanup failed; check for left-over test data."
+            );
+        }
+        (Outcome::Passed, _) if failing => tracing::info!(journey, request_id, trace_id, duration, "passes again."),
+        (Outcome::Passed, _) => tracing::debug!(journey, request_id, trace_id, duration, "passed."),
         (Outcome::Failed(reason), Some((step, StepOutcome::Failed(failure)))) => {
             let (reason, subject, at) = (reason.as_str(), failure.subject.as_str(), failure.place.as_str());
             let (expected, got) = (failure.expected.as_str(), failure.got.as_str());
-            let exchange = culprit.and_then(|s| s.exchange.as_ref());
-            let request_id = exchange.map_or("", |e| e.request_id.as_str());
             let curl = exchange.and_then(|e| e.curl.as_deref()).unwrap_or_default();
             tracing::warn!(
-                journey, step, reason, subject, expected, got, at, request_id, trace_id, duration, curl, "failed."
+                journey, step, reason, subject, expected, got, at, request_id, trace_id, duration, cleanup, curl,
+                "failed."
             );
         }
         (Outcome::Failed(reason), _) => {
-            tracing::warn!(journey, reason = reason.as_str(), trace_id, duration, "failed.");
+            tracing::warn!(journey, reason = reason.as_str(), request_id, trace_id, duration, cleanup, "failed.");
         }
-        (Outcome::Errored(Fault::Shutdown), _) => tracing::debug!(journey, trace_id, "cut off by the shutdown."),
-        (Outcome::Errored(fault), Some((step, StepOutcome::Errored { detail, .. }))) => {
-            let (fault, detail) = (fault.as_str(), detail.as_str());
-            tracing::error!(journey, step, fault, detail, trace_id, "the run says nothing of the target.");
+        (Outcome::Errored(Fault::Shutdown), _) => {
+            tracing::debug!(journey, request_id, trace_id, cleanup, "cut off by the shutdown.");
         }
-        (Outcome::Errored(fault), _) => {
-            tracing::error!(journey, fault = fault.as_str(), trace_id, "the run says nothing of the target.");
+        (Outcome::Errored(fault), of) => {
+            let (step, detail) = match of {
+                Some((step, StepOutcome::Errored { detail, .. })) => (step, detail.as_str()),
+                _ => ("", ""),
+            };
+            let (fault, advice) = (fault.as_str(), advice(*fault));
+            tracing::error!(
+                journey,
+                step,
+                fault,
+                detail,
+                advice,
+                request_id,
+                trace_id,
+                cleanup,
+                "the run says nothing of the target."
+            );
         }
     }
-    for step in &report.cleanup {
-        if let StepOutcome::Failed(failure) = &step.outcome {
-            let (step, reason, got) = (step.id.as_str(), failure.reason.as_str(), failure.got.as_str());
-            tracing::warn!(journey, step, reason, got, trace_id, "cleanup failed; check for left-over test data.");
-        }
+}
+
+/// What to do about a run that was not the target's fault.
+fn advice(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Fds => "raise LimitNOFILE, or lower limits.concurrent_runs",
+        Fault::Ports => "lower limits.concurrent_runs, or widen net.ipv4.ip_local_port_range",
+        Fault::Resolver => "check the resolvers in /etc/resolv.conf from this machine",
+        Fault::Clock => "check time synchronisation on this machine",
+        Fault::Panic => "a bug in journeyd: please report it with the line above",
+        Fault::Shutdown => "nothing",
+        Fault::Challenged => "allow the monitor at the site's bot protection, by its address or User-Agent",
+        Fault::Network => "check this machine's network; [self_check] says what is looked at",
+        Fault::Lag => "this machine is short of CPU: give it more, or run fewer journeys",
     }
+}
+
+fn cleanup_trouble(report: &RunReport) -> Option<String> {
+    let failed = report.cleanup.iter().filter_map(|step| match &step.outcome {
+        StepOutcome::Failed(failure) => Some(format!("{}: {}, got {}", step.id, failure.reason, failure.got)),
+        _ => None,
+    });
+    let all: Vec<String> = failed.collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }

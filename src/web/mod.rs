@@ -12,15 +12,18 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse};
 use axum::routing::{get, post};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::clock::now;
+use crate::ids::JourneyKey;
 use crate::metrics::Metrics;
 use crate::metrics::exposition::Format;
+use crate::metrics::probe::Probed;
 use crate::web::access::Guard;
 use crate::web::api::Verbs;
 use crate::web::picture::Picture;
@@ -106,6 +109,7 @@ pub fn router(shared: Shared) -> Router {
     Router::new()
         .route("/", get(landing))
         .route("/metrics", get(scrape))
+        .route("/probe", get(probe))
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
         .route("/-/reload", post(reload))
@@ -142,6 +146,7 @@ async fn landing() -> Html<&'static str> {
     Html(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>journeyd</title>\
          <h1>journeyd</h1><ul><li><a href=\"/metrics\">/metrics</a> for Prometheus</li>\
+         <li>/probe?journey=ID the last result under the names of blackbox_exporter</li>\
          <li><a href=\"/api/v1/status\">/api/v1/status</a> everything at a glance</li>\
          <li><a href=\"/api/v1/alerts\">/api/v1/alerts</a> alerts that are not inactive</li>\
          <li><a href=\"/api/v1/incidents\">/api/v1/incidents</a> incidents with their timelines</li>\
@@ -196,9 +201,38 @@ async fn ready(State(shared): State<Shared>) -> (StatusCode, String) {
     }
 }
 
-async fn scrape(State(shared): State<Shared>, headers: HeaderMap) -> Response<Body> {
+#[derive(serde::Deserialize)]
+struct Asked {
+    /// An id, or `id/variant`: relabelling gives one parameter.
+    journey: Option<String>,
+    variant: Option<String>,
+}
+
+/// The last result of a journey, under the names of blackbox_exporter.
+async fn probe(State(shared): State<Shared>, Query(asked): Query<Asked>, headers: HeaderMap) -> Response<Body> {
+    let Some(name) = asked.journey else {
+        let text = "this takes /probe?journey=ID, with &variant=ID for one that has variants\n";
+        return (StatusCode::BAD_REQUEST, text).into_response();
+    };
+    let (journey, variant) = name.split_once('/').unwrap_or((&name, asked.variant.as_deref().unwrap_or_default()));
+    let Some(key) = JourneyKey::from_labels(journey, variant) else {
+        return (StatusCode::NOT_FOUND, "there is no such journey\n").into_response();
+    };
+    let format = accepted(&headers);
+    match shared.metrics.probe(&key, format, now()) {
+        Probed::Text(body) => ([(header::CONTENT_TYPE, format.content_type())], body).into_response(),
+        Probed::Stale(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
+        Probed::Unknown(why) => (StatusCode::NOT_FOUND, format!("{why}\n")).into_response(),
+    }
+}
+
+fn accepted(headers: &HeaderMap) -> Format {
     let accept: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect();
-    let format = Format::negotiate(&accept.join(","));
+    Format::negotiate(&accept.join(","))
+}
+
+async fn scrape(State(shared): State<Shared>, headers: HeaderMap) -> Response<Body> {
+    let format = accepted(&headers);
     // Off the threads that run journeys: a big exposition would show up in their latencies.
     match tokio::task::spawn_blocking(move || shared.metrics.render(format)).await {
         Ok(body) => ([(header::CONTENT_TYPE, format.content_type())], body).into_response(),
