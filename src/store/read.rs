@@ -73,6 +73,7 @@ impl Reader {
         &self,
         journey: Option<&str>,
         outcome: Option<&str>,
+        trace_id: Option<&str>,
         page: &Page,
     ) -> Result<Vec<StoredRun>, StoreError> {
         let db = self.open()?;
@@ -81,9 +82,11 @@ impl Reader {
                  reason, step, report, maintenance
              FROM runs
              WHERE id < ?1 AND (?2 IS NULL OR journey = ?2) AND (?3 IS NULL OR outcome = ?3)
+                 AND (?5 IS NULL OR trace_id = ?5)
              ORDER BY id DESC LIMIT ?4",
         )?;
-        let mut found = statement.query(params![page.before.unwrap_or(i64::MAX), journey, outcome, page.limit()])?;
+        let before = page.before.unwrap_or(i64::MAX);
+        let mut found = statement.query(params![before, journey, outcome, page.limit(), trace_id])?;
         let mut out = Vec::new();
         while let Some(row) = found.next()? {
             let duration: i64 = row.get(8)?;

@@ -67,6 +67,7 @@ struct Asked {
     journey: Option<String>,
     outcome: Option<String>,
     variant: Option<String>,
+    trace_id: Option<String>,
 }
 
 pub type Refusal = Box<Response<Body>>;
@@ -286,7 +287,12 @@ async fn runs(State(shared): State<Shared>, Query(asked): Query<Asked>) -> Respo
     };
     finish(
         blocking(move || {
-            let rows = stored(verbs.reader()?.runs(asked.journey.as_deref(), asked.outcome.as_deref(), &page))?;
+            let rows = stored(verbs.reader()?.runs(
+                asked.journey.as_deref(),
+                asked.outcome.as_deref(),
+                asked.trace_id.as_deref(),
+                &page,
+            ))?;
             let full = u32::try_from(rows.len()).unwrap_or(u32::MAX) >= page.limit;
             let next = rows.last().filter(|_| full).map(|row| row.id.to_string());
             Ok(json!({ "runs": rows, "next": next }))

@@ -19,6 +19,7 @@ mod daemon;
 mod demo;
 mod editor;
 mod golden;
+mod grafana;
 mod import;
 mod journeys;
 mod language;

@@ -1,5 +1,6 @@
 //! What the tests share: the binary, its output, targets that misbehave.
 
+pub mod monitoring;
 pub mod process;
 pub mod sink;
 pub mod target;
