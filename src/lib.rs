@@ -13,7 +13,7 @@
 //! |---|---|---|
 //! | L0 words | clock, entropy, failpoint, ids, quantity, secret, diag, document, timetable | std |
 //! | L1 nouns | journey, report | L0 |
-//! | L2 deciders, pure | schedule::agenda, alert, slo, incident, mute, doubt, notify, import | L0–L1 |
+//! | L2 deciders, pure | schedule::agenda, alert, slo, incident, mute, doubt, notify, import, export | L0–L1 |
 //! | L3 edges | schedule::driver, notify::outbox, runner, store, metrics, web, demo | L0–L2 |
 //! | L4 | config: builds everyone's settings; nobody below imports it | L0–L3 |
 //! | L5 wiring | pipeline (its judge is pure), app, telemetry, cli, bench, fuzz | all |
@@ -42,7 +42,8 @@ mod timetable;
 mod journey;
 mod report;
 
-// From a browser's recording to a journey.
+// From a browser's recording to a journey; from objectives to Prometheus' rules.
+mod export;
 mod import;
 
 // When to run; what the results mean; whom to tell.

@@ -20,7 +20,8 @@ p.dashboard(
     p.stat('Last good run', 'Time since it last passed.', 'time() - max by (variant) (journeyd_journey_last_success_timestamp_seconds{%s})' % j, 's', legend='{{variant}}') + p.at(8, 0, 4, 4),
     p.stat('Last run took', 'Time of the last run that passed or failed.', 'max by (variant) (journeyd_journey_last_duration_seconds{%s})' % j, 's', legend='{{variant}}') + p.at(12, 0, 4, 4),
     p.stat('Next run in', 'Time until the next run is due; negative when it is late.', 'min by (variant) (journeyd_journey_next_run_timestamp_seconds{%s}) - time()' % j, 's', [['red', null], ['green', -60]], '{{variant}}') + p.at(16, 0, 4, 4),
-    p.stat('Runs in this range', 'Runs that passed or failed.', 'sum by (variant) (increase(journeyd_journey_runs_total{%s}[$__range]))' % j, legend='{{variant}}') + p.at(20, 0, 4, 4),
+    p.stat('Runs in this range', 'Runs that passed or failed.', 'sum by (variant) (increase(journeyd_journey_runs_total{%s}[$__range]))' % j, legend='{{variant}}')
+    + { fieldConfig+: { defaults+: { decimals: 0 } } } + p.at(20, 0, 4, 4),
     p.upDown('Steps', 'Each step when it last ran; a step after one that failed stays as it was.',
              'min by (variant, step) (journeyd_step_up{%s})' % j, '{{variant}} {{step}}') + p.at(0, 4, 24, 8),
     p.heatmap('Time of passed runs', 'How many runs took how long; points lead to runs.',
@@ -53,7 +54,7 @@ p.dashboard(
     p.lines('Size of answers', 'Decoded body of the last response of each step.',
             [{ expr: 'max by (step) (journeyd_step_response_size_bytes{%s})' % j, legend: '{{step}}' }], 'bytes') + p.at(0, 53, 8, 8),
     p.lines('Alerts', 'Pending (0.5) and firing (1), by rule.',
-            [{ expr: 'max by (alert, variant) (journeyd_alert_firing{%s} or journeyd_alert_pending{%s} * 0.5)' % [a, a], legend: '{{alert}} {{variant}}' }], 'short') + p.at(8, 53, 8, 8),
+            [{ expr: 'max by (alert, variant) (journeyd_alert_firing{%s} + 0.5 * journeyd_alert_pending{%s})' % [a, a], legend: '{{alert}} {{variant}}' }], 'short') + p.at(8, 53, 8, 8),
     p.lines('Certificates', 'Time until the first certificate behind each step ends. Empty without https.',
             [{ expr: 'min by (step) (journeyd_tls_earliest_cert_expiry_timestamp_seconds{%s}) - time()' % j, legend: '{{step}}' }], 's') + p.at(16, 53, 8, 8),
   ]

@@ -6,6 +6,7 @@ mod client;
 mod daemon;
 mod demo;
 mod editor;
+mod export;
 mod import;
 mod notify;
 mod restore;
@@ -60,6 +61,11 @@ enum Command {
     Import {
         #[command(subcommand)]
         command: ImportCommand,
+    },
+    /// Rules for Prometheus, dashboards for Grafana.
+    Export {
+        #[command(subcommand)]
+        command: ExportCommand,
     },
     /// Prints the JSON schema of a file, for editors.
     Schema {
@@ -264,6 +270,39 @@ struct ImportArgs {
     host: Vec<String>,
 }
 
+#[derive(Subcommand)]
+enum ExportCommand {
+    /// Prints recording and alert rules for the objectives ([slo]) of the configuration's journeys.
+    Rules(RulesArgs),
+    /// Writes the dashboards, one JSON file each.
+    Dashboards {
+        /// The folder to write them to.
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct RulesArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// For Prometheus itself, or as input for Sloth.
+    #[arg(long, value_enum, default_value = "prometheus")]
+    format: RulesFormat,
+    /// Prints the shipped rules instead, which fit every journey: failing, burn rates, stale, journeyd's own troubles.
+    #[arg(long, conflicts_with = "format")]
+    generic: bool,
+    /// Where docs/runbooks.md can be read, for alerts whose journey has no runbook.
+    #[arg(long, value_name = "URL", default_value = "https://runbooks.example/journeyd")]
+    runbooks: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum RulesFormat {
+    Prometheus,
+    Sloth,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum SchemaFile {
     Journey,
@@ -443,6 +482,7 @@ pub fn main() -> ExitCode {
         Command::Notify { command: NotifyCommand::Test(args) } => in_runtime(notify::test(args)),
         Command::Import { command: ImportCommand::Har(args) } => import::har(&args),
         Command::Import { command: ImportCommand::Curl(args) } => import::curl(&args),
+        Command::Export { command } => export::export(command),
         Command::Schema { file } => editor::schema(file),
         Command::Completions { shell } => editor::completions(shell),
         Command::Man { folder } => editor::man(&folder),

@@ -21,6 +21,7 @@ const LAYERS: [(&str, u8); 33] = [
     ("report", 1),
     ("alert", 2),
     ("doubt", 2),
+    ("export", 2),
     ("import", 2),
     ("incident", 2),
     ("mute", 2),
