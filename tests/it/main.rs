@@ -17,6 +17,7 @@ mod cli;
 mod crash;
 mod daemon;
 mod demo;
+mod deploy;
 mod editor;
 mod golden;
 mod grafana;

@@ -7,7 +7,7 @@ use crate::support::root;
 
 /// Module to layer. A module may use modules of its own layer and below; `schedule::driver` and
 /// `notify::outbox` are edges though their folders are not.
-const LAYERS: [(&str, u8); 33] = [
+const LAYERS: [(&str, u8); 34] = [
     ("clock", 0),
     ("diag", 0),
     ("document", 0),

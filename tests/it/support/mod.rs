@@ -78,6 +78,17 @@ pub fn python() -> Option<PathBuf> {
     None
 }
 
+/// The packages of `tests/node/package.json`; says loudly when they are missing.
+pub fn node_modules() -> Option<PathBuf> {
+    let path = root().join("target/test-node/node_modules");
+    if path.is_dir() {
+        return Some(path);
+    }
+    assert!(!all_required(), "target/test-node is missing: ./tests/run --install");
+    eprintln!("SKIPPED: the packages of tests/node/package.json are not installed (./tests/run --install)");
+    None
+}
+
 /// The same where a browser is needed too.
 pub fn python_with_browser() -> Option<PathBuf> {
     if !Path::new("/usr/bin/chromium").exists() {
