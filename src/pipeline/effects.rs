@@ -158,7 +158,7 @@ fn log_run(report: &RunReport, failing: bool) {
             let (expected, got) = (failure.expected.as_str(), failure.got.as_str());
             let curl = exchange.and_then(|e| e.curl.as_deref()).unwrap_or_default();
             tracing::warn!(
-                journey, step, reason, subject, expected, got, at, request_id, trace_id, duration, cleanup, curl,
+                journey, step, reason, subject, expected, got, request_id, trace_id, duration, cleanup, at, curl,
                 "failed."
             );
         }

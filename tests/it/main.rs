@@ -24,6 +24,7 @@ mod grafana;
 mod import;
 mod journeys;
 mod language;
+mod logs;
 mod operations;
 mod prometheus;
 mod receivers;

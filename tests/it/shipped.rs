@@ -97,3 +97,69 @@ async fn what_the_demo_embeds_is_what_serve_loads() {
         assert!(demo.contains(&format!("include_str!(\"../../{file}\")")), "the demo does not embed {file}");
     }
 }
+
+/// What maps to what: the files of docs/migrate load, and hold what the page says they do.
+#[tokio::test]
+async fn the_worked_files_of_the_migration_page_load() {
+    for from in ["blackbox_exporter", "gatus", "uptime-kuma"] {
+        let dir = root().join("docs/migrate").join(from);
+        let finished = run(&dir, &["check", "--deny-warnings", "--config", "journeyd.toml"], &[]).await;
+        assert_eq!((finished.code, finished.stderr.as_str()), (0, ""), "{from}: {finished:?}");
+        assert!(finished.stdout.lines().count() >= 2, "{from}");
+    }
+}
+
+/// The configuration of docs/access.md, with files behind it.
+#[tokio::test]
+async fn the_access_page_is_a_valid_configuration() {
+    let page = std::fs::read_to_string(root().join("docs/access.md")).unwrap();
+    let block = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["h".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let hash = bcrypt::hash("x", 10).unwrap();
+    let config = format!("journeys = [\"a.toml\"]\n{}", block.replace("$2y$10$…", &hash));
+    let dir = folder(&[
+        ("journeyd.toml", &config),
+        ("a.toml", "base_url = \"http://h\"\n[[steps]]\nid = \"s\"\nrequest = \"GET /\"\n"),
+        ("tls.crt", &certificate.pem()),
+        ("tls.key", &key.serialize_pem()),
+        ("scrape-token", "0123456789abcdef0123"),
+        ("deploy-token", "fedcba98765432100123"),
+    ]);
+    let finished = run(dir.path(), &["check", "--deny-warnings", "--config", "journeyd.toml"], &[]).await;
+    assert_eq!((finished.code, finished.stderr.as_str()), (0, ""), "{finished:?}");
+}
+
+/// Links between the pages lead somewhere, headings included.
+#[test]
+fn every_link_of_the_documentation_leads_somewhere() {
+    let anchor = |heading: &str| -> String {
+        let kept = heading.trim_start_matches('#').trim().to_lowercase();
+        kept.chars()
+            .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+            .collect::<String>()
+            .replace(' ', "-")
+    };
+    let mut pages = vec![root().join("README.md"), root().join("ARCHITECTURE.md"), root().join("deploy/README.md")];
+    pages.extend(
+        std::fs::read_dir(root().join("docs"))
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .filter(|p| p.extension().is_some_and(|e| e == "md")),
+    );
+    for page in pages {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for link in text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+            if link.starts_with("http") || link.is_empty() {
+                continue;
+            }
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            assert!(target.exists(), "{}: {link}", page.display());
+            if !heading.is_empty() {
+                let text = std::fs::read_to_string(&target).unwrap();
+                assert!(text.lines().any(|l| l.starts_with('#') && anchor(l) == heading), "{}: {link}", page.display());
+            }
+        }
+    }
+}
