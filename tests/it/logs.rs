@@ -7,7 +7,7 @@ use crate::support::target::{Target, response};
 use crate::support::{folder, sample};
 
 async fn daemon(format: &str, level: &str) -> (Running, tempfile::TempDir, Target) {
-    let target = Target::scripted(|_, _| response("503 X\u{1b}[31m", &[], "no")).await;
+    let target = Target::scripted(|_, _| response("503 X", &[], "\u{1b}[31mno")).await;
     let journey = format!(
         "base_url = \"{}\"\nschedule = {{ every = \"1s\" }}\n[[steps]]\nid = \"s\"\nrequest = \"GET /\"\n[[cleanup]]\nid = \"c\"\nrequest = \"DELETE /\"\n",
         target.url
