@@ -338,7 +338,9 @@ impl App {
         self.retention.abort();
         self.helpers.iter().for_each(JoinHandle::abort);
         if tokio::time::timeout(DRAIN, self.pipeline).await.is_err() {
-            tracing::warn!("what was decided last may not be in the store: it did not answer in time.");
+            tracing::warn!(
+                "what was decided last may not be in the store: it did not answer in time. Look at the disk."
+            );
         }
         self.stop_server.cancel();
         let _ = self.server.await;
@@ -433,7 +435,7 @@ async fn pulse(current: Arc<RwLock<Arc<Current>>>, sender: Sender, beats: Beats,
                 let error = describe(&end);
                 tracing::warn!(
                     error,
-                    "the heartbeat did not arrive; whoever waits for it will say that journeyd is dead."
+                    "the heartbeat did not arrive; whoever waits for it will say that journeyd is dead. Check heartbeat.url from this machine."
                 );
             }
             was_well = well;
@@ -445,7 +447,7 @@ async fn pulse(current: Arc<RwLock<Arc<Current>>>, sender: Sender, beats: Beats,
             for (id, receiver) in forgetful {
                 let end = sender.watchdog(receiver, location, started).await;
                 if !matches!(end, End::Answer { status: 200..=299, .. }) {
-                    tracing::warn!(receiver = %id, error = describe(&end), "the watchdog alert did not arrive.");
+                    tracing::warn!(receiver = %id, error = describe(&end), "the watchdog alert did not arrive; `journeyd notify test` tries the receiver.");
                 }
             }
         }

@@ -10,7 +10,7 @@ const STANDSTILL: Duration = Duration::from_secs(15);
 
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "systemd could not be told.");
+        tracing::warn!(%error, "systemd could not be told; check NotifyAccess= of the unit.");
     }
 }
 
@@ -45,13 +45,13 @@ pub fn watch(silence: impl Fn() -> Duration + Send + 'static) {
             } else {
                 tracing::error!(
                     seconds = silent.as_secs(),
-                    "scheduler, pipeline or store stands still; the watchdog is not pinged."
+                    "scheduler, pipeline or store stands still; the watchdog is not pinged. Check the disk and the load of this machine."
                 );
             }
             std::thread::sleep(interval / 2);
         }
     };
     if let Err(error) = std::thread::Builder::new().name("watchdog".into()).spawn(ping) {
-        tracing::error!(%error, "no thread for the watchdog; systemd will restart this daemon.");
+        tracing::error!(%error, "no thread for the watchdog; systemd will restart this daemon. Raise TasksMax= or LimitNPROC=.");
     }
 }

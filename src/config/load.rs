@@ -11,7 +11,8 @@ use crate::alert::longest_look;
 use crate::config::fields::{self, config, limits, metrics, server, store};
 use crate::config::files::{Files, fixed_folder, folder, normalise};
 use crate::config::library::FolderLibrary;
-use crate::config::notify::{self, check_routes};
+use crate::config::notify;
+use crate::config::routes::{check_routes, routes};
 use crate::config::secrets::{self, Secrets};
 use crate::config::{Config, Heartbeat, access, quiet};
 use crate::diag::{Diagnostic, Findings, Gravity, Place, SourceFile};
@@ -264,7 +265,7 @@ fn read_daemon(file: &Arc<SourceFile>, path: &Path, request: &Request, findings:
     let mut notify = NotifySettings {
         unusable: Vec::new(),
         receivers: receivers.map(|t| notify::receivers(&t, &names, &secrets, request, base)).unwrap_or_default(),
-        routes: notify::routes(&table.tables(&config::ROUTES, &crate::config::fields::route::TABLE), &names),
+        routes: routes(&table.tables(&config::ROUTES, &crate::config::fields::route::TABLE), &names),
     };
     notify.unusable = names.into_iter().filter(|name| !notify.receivers.keys().any(|id| id.as_str() == name)).collect();
     let metrics = table.open(&config::METRICS, &metrics::TABLE);

@@ -12,6 +12,7 @@ pub mod load;
 mod notify;
 pub mod plan;
 mod quiet;
+mod routes;
 mod secrets;
 
 use std::net::SocketAddr;

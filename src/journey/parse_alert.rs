@@ -494,8 +494,16 @@ pub fn telling(alert: &AlertOptions, id: &JourneyId, findings: &Findings) -> Tel
     let mut depends_on = Vec::new();
     for (text, place) in alert.depends_on.iter().flatten() {
         match JourneyId::new(&text.value) {
-            // In [defaults] it stands for all the others.
-            Some(other) if other == *id => {}
+            Some(other) if other == *id => {
+                // In [defaults] it stands for all the others.
+                if std::path::Path::new(&place.file.name).file_stem().is_some_and(|stem| stem == id.as_str()) {
+                    findings.push(
+                        Diagnostic::error(place.clone(), format!("`{id}` cannot depend on itself"))
+                            .label("this journey")
+                            .help("name the journey whose outage explains this one's"),
+                    );
+                }
+            }
             Some(other) => depends_on.push((other, place.clone())),
             None => findings.push(
                 Diagnostic::error(place.clone(), format!("`{}` is not a journey's id", text.value)).label("not an id"),

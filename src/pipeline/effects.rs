@@ -8,7 +8,7 @@ use crate::journey::Severity;
 use crate::notify::retry::{Trouble, Verdict as Delivery};
 use crate::pipeline::judge::Verdict;
 use crate::pipeline::{Input, Pipeline, RECENT, SHOW_EVERY};
-use crate::report::{Fault, Outcome, RunReport, StepOutcome};
+use crate::report::{Fault, MissedReason, Outcome, RunReport, StepOutcome};
 use crate::web::picture::{AlertPicture, Picture};
 
 impl Verdict {
@@ -78,11 +78,11 @@ impl Pipeline {
             self.gave_up(&row.receiver, Trouble::Expired);
             let (receiver, incident, kind) = (row.receiver.as_str(), row.incident, row.message.kind);
             let error = row.last_error.as_str();
-            tracing::error!(receiver, incident, %kind, error, "could not be told in time and was given up.");
+            tracing::error!(receiver, incident, %kind, error, "could not be told in time and was given up. Mend the receiver; `journeyd notify test` tries it.");
         }
         for row in &verdict.parked {
             let (receiver, incident, kind) = (row.receiver.as_str(), row.incident, row.message.kind);
-            tracing::warn!(receiver, incident, %kind, "a message is left: its receiver is no longer in the configuration.");
+            tracing::warn!(receiver, incident, %kind, "a message is left: its receiver is no longer in the configuration; put it back to have it told.");
         }
         self.metrics.objectives(false, verdict.slos.iter().cloned());
         self.metrics.queues(self.judge.queue_lengths());
@@ -123,7 +123,14 @@ impl Pipeline {
             }
             Input::Missed { key, scheduled_at, reason, count } => {
                 self.metrics.missed(key, *reason, *count);
-                tracing::warn!(journey = %key, %scheduled_at, %reason, count, "runs were missed.");
+                let advice = match reason {
+                    MissedReason::Overlap => {
+                        "the run before took longer than the interval: lengthen `every`, or lower `timeout`"
+                    }
+                    MissedReason::Capacity => "raise limits.concurrent_runs or per_host, or lengthen `every`",
+                    MissedReason::Paused | MissedReason::Downtime => "journeyd did not run then",
+                };
+                tracing::warn!(journey = %key, %scheduled_at, %reason, count, advice, "runs were missed.");
             }
             Input::Configure(_) | Input::Act { .. } => {}
         }

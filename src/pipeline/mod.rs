@@ -419,7 +419,7 @@ impl Pipeline {
             let rows = self.unwritten.len();
             tracing::error!(
                 rows,
-                "the store could not be written until the end: what it lacks is forgotten, and alerts may fire anew after the next start."
+                "the store could not be written until the end: what it lacks is forgotten, and alerts may fire anew after the next start. Look at the disk."
             );
         }
         let waiting: BTreeMap<ReceiverId, u64> =

@@ -203,7 +203,7 @@ async fn run(
         Ok(session) => session,
         Err(error) => {
             // Building a client from a ready configuration fails only for lack of resources.
-            tracing::error!(error = %error.without_url(), "could not set up an HTTP client.");
+            tracing::error!(error = %error.without_url(), "could not set up an HTTP client: the run says nothing of the target. Check the journey's proxy and tls settings; else this is a bug, please report it.");
             return errored(settings, order, started_at, Fault::Fds);
         }
     };

@@ -161,7 +161,7 @@ fn build(builder: Result<Builder, NetError>) -> Option<Arc<TokioResolver>> {
     match built {
         Ok(resolver) => Some(Arc::new(resolver)),
         Err(error) => {
-            tracing::warn!(%error, "no DNS resolver is configured; only addresses can be reached");
+            tracing::warn!(%error, "no DNS resolver is configured; only addresses can be reached. Name one in /etc/resolv.conf.");
             None
         }
     }

@@ -68,7 +68,9 @@ fn readable<T>(what: &str, found: Vec<Result<T, StoreError>>) -> Vec<T> {
     for row in found {
         match row {
             Ok(row) => out.push(row),
-            Err(error) => tracing::error!(%error, what, "a row of the store cannot be read and is left out."),
+            Err(error) => {
+                tracing::error!(%error, what, "a row of the store cannot be read and is left out. Check the disk; if it is sound, this is a bug, please report it.");
+            }
         }
     }
     out

@@ -146,7 +146,7 @@ impl Store {
                 let aside = dir.join(format!("state.db.damaged-{}", now().micros() / 1_000_000));
                 tracing::error!(
                     %error, kept = %aside.display(),
-                    "the store is damaged and was set aside; starting with an empty one. Alerts that fired are forgotten."
+                    "the store is damaged and was set aside; starting with an empty one. Alerts that fired are forgotten; `journeyd restore` takes a backup."
                 );
                 std::fs::rename(&path, &aside)?;
                 for suffix in ["-wal", "-shm"] {

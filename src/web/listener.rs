@@ -100,7 +100,7 @@ where
             }
             Err(error) => {
                 // Out of descriptors, most likely: accepting again at once would spin.
-                tracing::warn!(%error, "could not accept a connection.");
+                tracing::warn!(%error, "could not accept a connection; if descriptors ran out, raise LimitNOFILE.");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }

@@ -227,3 +227,18 @@ fn the_top_level_holds_what_it_should() {
     let architecture = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     assert!(architecture.lines().count() < 150);
 }
+
+/// Who reads the log at night is told what to do, not only what is wrong.
+#[test]
+fn every_error_line_of_the_log_says_what_to_do() {
+    let cues = ["report it", "end ", "ending,", "mend", "look at", "check", "raise", "restore", "`journeyd ", "advice"];
+    let mut count = 0;
+    for (file, text) in sources() {
+        for rest in text.split("tracing::error!(").skip(1) {
+            let line = rest.split(");").next().unwrap().to_lowercase();
+            count += 1;
+            assert!(cues.iter().any(|cue| line.contains(cue)), "{}: {line}", file.display());
+        }
+    }
+    assert!(count > 10, "{count}");
+}
