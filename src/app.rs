@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::{Beat, Stopwatch, Timestamp, now};
 use crate::config::Config;
-use crate::config::plan::{summaries, version_of};
+use crate::config::plan::summaries;
 use crate::ids::JourneyKey;
 use crate::incident::Act;
 use crate::journey::{Journey, Plan};
@@ -264,7 +264,6 @@ impl App {
             helpers: vec![watcher, pulse],
             server,
         };
-        app.changed(OWN_SERVICE, version_of(config), "config");
         app.schedule(config, last).await;
         app.health.set_ready();
         app
@@ -301,12 +300,17 @@ impl App {
     /// Puts a new configuration in force, as a whole. Runs under way end under the old one.
     pub async fn reload(&self, config: &Config) {
         crate::secret::install_for_sinks(config.runner.redactor.clone());
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Current::of(config));
+        let before = std::mem::replace(
+            &mut *self.current.write().unwrap_or_else(PoisonError::into_inner),
+            Arc::new(Current::of(config)),
+        );
         self.metrics.configure(&config.journeys, &config.runner.location, config.metrics, now());
         if self.inputs.send(Input::Configure(Box::new(judge_settings(config)))).await.is_err() {
             tracing::error!("the pipeline is gone; nothing is judged. This is a bug, please report it.");
         }
-        self.changed(OWN_SERVICE, version_of(config), "config");
+        if before.config.version != config.version {
+            self.changed(OWN_SERVICE, config.version.clone(), "config");
+        }
         self.guard.replace(config.access.clone());
         self.schedule(config, BTreeMap::new()).await;
         self.health.reloaded(None);

@@ -382,6 +382,27 @@ words!(
     }
 );
 
+impl Fault {
+    /// What it means, and what to do.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::Network => {
+                "nothing answers from here, and no control probe does: this machine's network is gone; runs say nothing of the targets"
+            }
+            Self::Lag => "this machine is too slow: timers come late; give it more CPU or run fewer journeys at once",
+            Self::Fds => "no file descriptors are left: raise LimitNOFILE or lower limits.concurrent_runs",
+            Self::Ports => {
+                "no local ports are left: lower limits.concurrent_runs or widen net.ipv4.ip_local_port_range"
+            }
+            Self::Resolver => "no DNS resolver answers: see /etc/resolv.conf",
+            Self::Clock => "the clock jumps: see the time service",
+            Self::Panic => "a run panicked: a bug, please report it",
+            Self::Challenged => "the site takes the monitor for a robot: allow it there, by address or User-Agent",
+            Self::Shutdown => "journeyd was stopped",
+        }
+    }
+}
+
 words!(
     /// Why a due run did not start.
     MissedReason {

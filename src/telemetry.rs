@@ -61,18 +61,24 @@ pub fn init(level: LogLevel, format: LogFormat) {
 /// Lines that people read are short: what a machine may want to look up is in the JSON form alone.
 fn short_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     match field.name() {
-        "message" => write!(writer, "{value:?}"),
+        "message" => plainly(writer, &format!("{value:?}")),
         "curl" | "at" => Ok(()),
         name => {
             write!(writer, "{name}=")?;
-            // What a target sent must not draw on a terminal.
-            let text = format!("{value:?}");
-            text.chars().try_for_each(|c| match c {
-                c if c.is_control() => write!(writer, "{}", c.escape_default()),
-                c => writer.write_char(c),
-            })
+            plainly(writer, &format!("{value:?}").replace('\n', "\\n"))
         }
     }
+}
+
+/// What a target sent must not draw on a terminal, nor turn the direction of a line.
+fn plainly(writer: &mut Writer<'_>, text: &str) -> fmt::Result {
+    text.chars().try_for_each(|c| match c {
+        '\n' => writer.write_char(c),
+        c if c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
+            write!(writer, "{}", c.escape_default())
+        }
+        c => writer.write_char(c),
+    })
 }
 
 struct RedactedStderr;

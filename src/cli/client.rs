@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 use crate::cli::{DaemonArgs, Exit, disk_request, own_fault, say};
 use crate::config::files::environment;
 use crate::config::{self, Config, DEFAULT_LISTEN, load};
-use crate::diag::Gravity;
+use crate::diag::{Gravity, render_all};
 use crate::secret::Secret;
 
 /// A daemon on this machine or in this network.
@@ -28,6 +28,8 @@ pub struct Daemon {
     /// Where the token was looked for.
     token_from: String,
     pub client: reqwest::Client,
+    /// Whether reads may take a token: not at this machine's own daemon unless its configuration says so.
+    asks: bool,
 }
 
 /// What came of asking.
@@ -61,7 +63,21 @@ impl Daemon {
         let mut request = disk_request(path, Gravity::Warning);
         // Its journeys do not matter here.
         request.select = Some(Vec::new());
-        let config = request.config.is_some().then(|| load(&request).ok().and_then(|loaded| loaded.config)).flatten();
+        let loaded = request.config.is_some().then(|| load(&request)).transpose().map_err(|error| error.to_string());
+        let config = match (loaded, &args.url) {
+            (Ok(loaded), url) => {
+                let (config, findings) = loaded.map_or((None, Vec::new()), |l| (l.config, l.findings));
+                if config.is_none() && !findings.is_empty() && url.is_none() {
+                    let told = render_all(&findings, false);
+                    return Err(format!(
+                        "where the daemon is cannot be told by its configuration; give --url.\n{told}"
+                    ));
+                }
+                config
+            }
+            (Err(_), Some(_)) => None,
+            (Err(error), None) => return Err(format!("{error}\nGive the daemon's address with --url.")),
+        };
         let listen = config.as_ref().map_or_else(|| DEFAULT_LISTEN.to_owned(), |c| reachable(c.listen).to_string());
         let scheme = config.as_ref().map_or("http", Config::scheme);
         let url = args.url.clone().unwrap_or_else(|| format!("{scheme}://{listen}"));
@@ -79,12 +95,13 @@ impl Daemon {
                 None => (None, "this machine's daemon, which is not for another".to_owned()),
             },
         };
+        let asks = !own || config.as_ref().is_none_or(|c| c.access.auth.is_some());
         let mut client = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_PATIENCE);
         if let Some(tls) = config.as_ref().and_then(|c| c.access.tls.as_ref()).filter(|_| own) {
             client = client.tls_backend_preconfigured(knowing(&tls.certificate).map_err(|e| e.to_string())?);
         }
         let client = client.build().map_err(|e| e.without_url().to_string())?;
-        Ok(Self { url: url.trim_end_matches('/').to_owned(), token, token_from, client })
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), token, token_from, client, asks })
     }
 
     pub async fn send(
@@ -125,7 +142,13 @@ impl Daemon {
     }
 
     pub async fn get(&self, path: &str) -> Result<Json, Trouble> {
-        self.json(self.with_token(self.client.get(format!("{}{path}", self.url))), PATIENCE).await
+        let request = || self.client.get(format!("{}{path}", self.url));
+        match self.json(request(), PATIENCE).await {
+            // Only whoever asks is shown the token, and only where reads are known to take one: the port of a daemon
+            // that is down may be anybody's.
+            Err(Trouble::Refused(401, _)) if self.asks => self.json(self.with_token(request()), PATIENCE).await,
+            answer => answer,
+        }
     }
 
     pub fn with_token(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {

@@ -72,8 +72,12 @@ fn read_tls(table: &TableReader<'_, '_, '_>, request: &Request, base: &Path) -> 
     let wrong = |span, path: &Path, label: String| {
         table.source.push(table.source.error(span, format!("{} cannot be used", path.display()), label));
     };
-    let chain: Vec<CertificateDer<'static>> =
-        CertificateDer::pem_slice_iter(cert_pem.as_bytes()).filter_map(Result::ok).collect();
+    // All of it: without one in the middle, clients could not follow the chain.
+    let chain: Result<Vec<CertificateDer<'static>>, _> = CertificateDer::pem_slice_iter(cert_pem.as_bytes()).collect();
+    let Ok(chain) = chain else {
+        wrong(cert_text.span, &cert_path, "a certificate in it is broken".to_owned());
+        return None;
+    };
     let Some(first) = chain.first().cloned() else {
         wrong(cert_text.span, &cert_path, "it holds no certificate in PEM form".to_owned());
         return None;

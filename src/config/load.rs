@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::alert::longest_look;
 use crate::config::fields::{self, config, limits, metrics, server, store};
 use crate::config::files::{Files, fixed_folder, folder, normalise};
@@ -102,7 +104,9 @@ pub fn load(request: &Request) -> Result<Loaded, LoadError> {
     if let Some(names) = &request.select {
         daemon.journeys = names.iter().map(|name| select(name, &daemon.journeys)).collect::<Result<_, _>>()?;
     }
-    let journeys = load_journeys(request, &daemon, &findings)?;
+    let mut texts = Sha256::new();
+    texts.update(config_file.as_ref().map_or("", |file| &file.text));
+    let journeys = load_journeys(request, &daemon, &mut texts, &findings)?;
     let besides = series_besides(daemon.notify.receivers.len());
     let needed = besides + series_of(&journeys, daemon.metrics);
     let told_in = config_file.clone();
@@ -138,6 +142,7 @@ pub fn load(request: &Request) -> Result<Loaded, LoadError> {
     daemon.store.samples =
         journeys.iter().flat_map(|j| &j.rules).map(|rule| longest_look(&rule.kind)).max().unwrap_or_default();
     let config = (!has_errors).then(|| Config {
+        version: texts.finalize().iter().take(6).map(|b| format!("{b:02x}")).collect(),
         listen: daemon.listen,
         access: daemon.access,
         limits: daemon.limits,
@@ -233,6 +238,7 @@ fn read(files: &Files, path: &Path) -> Result<String, LoadError> {
 
 fn read_daemon(file: &Arc<SourceFile>, path: &Path, request: &Request, findings: &Findings) -> Daemon {
     let source = Source { file: Arc::clone(file), findings };
+    secrets::hide_hashes(file);
     let document = source.parse(&file.text);
     if findings.has_errors() {
         secrets::hide_section(file);
@@ -397,7 +403,12 @@ fn find_journeys(
     out
 }
 
-fn load_journeys(request: &Request, daemon: &Daemon, findings: &Findings) -> Result<Vec<Arc<Journey>>, LoadError> {
+fn load_journeys(
+    request: &Request,
+    daemon: &Daemon,
+    texts: &mut Sha256,
+    findings: &Findings,
+) -> Result<Vec<Arc<Journey>>, LoadError> {
     let mut journeys: Vec<Arc<Journey>> = Vec::new();
     let mut libraries: HashMap<PathBuf, FolderLibrary<'_>> = HashMap::new();
     let mut defaults = daemon.defaults.clone();
@@ -427,6 +438,8 @@ fn load_journeys(request: &Request, daemon: &Daemon, findings: &Findings) -> Res
                 continue;
             }
         };
+        texts.update(name.as_os_str().as_encoded_bytes());
+        texts.update(&text);
         let file = SourceFile::new(name.display().to_string(), text);
         let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         let place = || Place { file: Arc::clone(&file), span: 0..0 };

@@ -39,6 +39,8 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:15769";
 /// A complete, valid configuration.
 #[derive(Clone)]
 pub struct Config {
+    /// Of the texts of its files, fragments apart: another text is another version.
+    pub version: String,
     pub listen: SocketAddr,
     pub access: Access,
     pub limits: Limits,

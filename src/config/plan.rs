@@ -47,11 +47,6 @@ pub fn summaries(config: &Config) -> Vec<Summary> {
     config.journeys.iter().map(|journey| summary(journey, config.metrics)).collect()
 }
 
-/// Names the journeys in force: another name is another set of journeys, or another journey among them.
-pub fn version_of(config: &Config) -> String {
-    digest(&format!("{:?}", summaries(config)))[..12].to_owned()
-}
-
 fn summary(journey: &std::sync::Arc<Journey>, metrics: MetricsSettings) -> Summary {
     let mut steps: BTreeMap<String, StepSummary> = BTreeMap::new();
     let mut order = Vec::new();

@@ -215,6 +215,20 @@ fn hide_values(table: &TableReader<'_, '_, '_>) {
     table.source.file.hide(&spans);
 }
 
+/// Hashes of passwords, wherever they stand: whoever sees one can try passwords at it.
+pub fn hide_hashes(file: &SourceFile) {
+    let mut spans = Vec::new();
+    for (start, _) in file.text.match_indices("$2") {
+        let rest = &file.text[start..];
+        let length = rest.bytes().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'$' | b'.' | b'/')).count();
+        // `$2y$10$` and more than a little.
+        if length > 20 && rest.as_bytes().get(3) == Some(&b'$') {
+            spans.push(start..start + length);
+        }
+    }
+    file.hide(&spans);
+}
+
 /// Where the file is not valid TOML, nobody knows which texts are values: hides all that may be of `[secrets]`.
 pub fn hide_section(file: &SourceFile) {
     let mut spans = Vec::new();

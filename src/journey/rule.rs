@@ -186,6 +186,10 @@ pub fn burn_windows(fast: bool, window: Duration, interval: Duration) -> Vec<Bur
             short: (long / 12).max(interval * 3).min(long),
             factor: share * window.as_secs_f64() / long.as_secs_f64(),
         })
+        // Below one the budget is not even being spent: a short window's share of an hour is what it may spend. Nobody is
+        // called for that; on the slow side, spending more than lasts is worth a ticket.
+        .filter(|window| !fast || window.factor >= 1.0)
+        .map(|window| BurnWindow { factor: window.factor.max(1.0), ..window })
         .collect()
 }
 
@@ -227,6 +231,11 @@ mod tests {
         assert_eq!(factors(false, month, minute), [(86_400, 7200, 3.0), (259_200, 21_600, 1.0)]);
         // Every ten minutes, five minutes hold no run.
         assert_eq!(factors(true, month, minute * 10)[0].1, 1800);
+        // Over a week ten percent in three days is less than lasts; over a day two percent in an hour are.
+        let week = Duration::from_secs(7 * 86_400);
+        assert_eq!(factors(true, week, minute), [(3600, 300, 3.36), (21_600, 1800, 1.4)]);
+        assert_eq!(factors(false, week, minute), [(86_400, 7200, 1.0), (259_200, 21_600, 1.0)]);
+        assert_eq!(factors(true, Duration::from_secs(86_400), minute), []);
         // A window of a day has no three-day part.
         assert_eq!(factors(false, Duration::from_secs(86_400), minute).len(), 1);
     }

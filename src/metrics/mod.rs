@@ -27,7 +27,7 @@ use crate::clock::{Timestamp, process_cpu_time};
 use crate::ids::{JourneyKey, ReceiverId};
 use crate::journey::Journey;
 use crate::metrics::exposition::Format;
-use crate::metrics::probe::Probed;
+use crate::metrics::probe::{LastProbe, Probed};
 use crate::metrics::series::{AlertSeries, Allowance, Histogram, JourneySeries, LAG_BUCKETS, ReceiverSeries};
 use crate::notify::retry::Trouble;
 use crate::report::{LastResult, MissedReason, RunReport};
@@ -184,6 +184,7 @@ impl Metrics {
             series.last_run = last.last_run;
             series.last_success = last.last_success;
             series.last_duration = last.last_duration.map(|d| d.as_secs_f64());
+            series.probe = LastProbe::restored(last).map(Box::new);
         }
     }
 

@@ -10,7 +10,7 @@ use crate::ids::JourneyKey;
 use crate::journey::Journey;
 use crate::metrics::exposition::{Exemplars, Exposition, Format};
 use crate::metrics::families::{Gauges, flag};
-use crate::report::{Failure, Outcome, Phases, Reason, RunReport, StepOutcome};
+use crate::report::{Failure, LastResult, Outcome, Phases, Reason, RunReport, StepOutcome};
 use crate::timetable::Timetable;
 
 /// How many due times may pass without a result before the last one is no answer any more.
@@ -19,10 +19,17 @@ const INTERVALS: u32 = 3;
 /// What `blackbox_exporter` would say of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LastProbe {
-    /// When a run last confirmed that the journey is looked at.
-    pub at: Timestamp,
+    /// When the last run that confirmed that the journey is looked at was due.
+    pub due: Timestamp,
     success: bool,
     duration: Duration,
+    /// `None` after a restart: the store keeps what the journey came to, not how.
+    exchange: Option<Exchanged>,
+}
+
+/// What its requests met.
+#[derive(Debug, Clone, PartialEq)]
+struct Exchanged {
     /// Summed over steps.
     phases: Phases,
     /// Of the step that failed, else of the last one; 0 without a response.
@@ -53,10 +60,7 @@ impl LastProbe {
             _ => None,
         };
         let address = exchange.and_then(|e| e.remote_addr.as_deref()?.parse::<std::net::SocketAddr>().ok());
-        Some(Self {
-            at: report.ended_at(),
-            success: report.outcome == Outcome::Passed,
-            duration: report.duration,
+        let exchanged = Exchanged {
             phases,
             status: exchange.and_then(|e| e.status).unwrap_or(0),
             http_version: exchange
@@ -71,7 +75,19 @@ impl LastProbe {
                 reason,
                 Some(Reason::AssertionBody | Reason::AssertionHeader | Reason::AssertionCss | Reason::AssertionJson)
             ),
+        };
+        Some(Self {
+            due: report.scheduled_at,
+            success: report.outcome == Outcome::Passed,
+            duration: report.duration,
+            exchange: Some(exchanged),
         })
+    }
+
+    /// What the store knows of the last run.
+    pub fn restored(last: &LastResult) -> Option<Self> {
+        let duration = last.last_duration.unwrap_or_default();
+        Some(Self { due: last.last_run? - duration, success: last.up?, duration, exchange: None })
     }
 
     #[expect(clippy::cast_precision_loss, reason = "Prometheus values are f64")]
@@ -85,31 +101,32 @@ impl LastProbe {
         let mut one = |name: &str, help: &str, value: f64| show(name, help, &|out| out.value(&[], value));
         one("probe_success", "1 if the journey's last run passed, 0 if it failed.", flag(self.success));
         one("probe_duration_seconds", "Time of the last run, all steps.", self.duration.as_secs_f64());
+        let Some(met) = &self.exchange else { return text.finish() };
         one(
             "probe_dns_lookup_time_seconds",
             "Time spent on resolving names, all steps.",
-            self.phases.resolve.as_secs_f64(),
+            met.phases.resolve.as_secs_f64(),
         );
         one(
             "probe_http_status_code",
             "Status of the step that failed, else of the last step; 0 without a response.",
-            f64::from(self.status),
+            f64::from(met.status),
         );
-        one("probe_http_version", "Version of HTTP of that step's response.", self.http_version);
-        one("probe_http_redirects", "Redirects that the step followed.", self.redirects as f64);
-        one("probe_http_ssl", "1 if that step ended on https.", flag(self.tls));
+        one("probe_http_version", "Version of HTTP of that step's response.", met.http_version);
+        one("probe_http_redirects", "Redirects that the step followed.", met.redirects as f64);
+        one("probe_http_ssl", "1 if that step ended on https.", flag(met.tls));
         one(
             "probe_http_uncompressed_body_length",
             "Decoded body bytes of that step's response.",
-            self.body_bytes as f64,
+            met.body_bytes as f64,
         );
-        one("probe_ip_protocol", "4 or 6: how that step's server was reached.", f64::from(self.ip_protocol));
+        one("probe_ip_protocol", "4 or 6: how that step's server was reached.", f64::from(met.ip_protocol));
         one(
             "probe_failed_due_to_regex",
             "1 if an assertion on the response's content failed.",
-            flag(self.failed_at_text),
+            flag(met.failed_at_text),
         );
-        if let Some(expires) = self.certificate_expires {
+        if let Some(expires) = met.certificate_expires {
             one(
                 "probe_ssl_earliest_cert_expiry",
                 "Earliest end of validity in the certificate chains of all steps, Unix time.",
@@ -117,7 +134,7 @@ impl LastProbe {
             );
         }
         show("probe_http_duration_seconds", "Where the time went, all steps and redirects.", &|out| {
-            for (phase, took) in Phases::NAMES.iter().zip(self.phases.values()) {
+            for (phase, took) in Phases::NAMES.iter().zip(met.phases.values()) {
                 out.value(&[("phase", phase)], took.as_secs_f64());
             }
         });
@@ -135,9 +152,9 @@ pub enum Probed {
 }
 
 /// Whether so much time has passed since a result that three more were due.
-fn is_stale(timetable: &Timetable, key: &JourneyKey, at: Timestamp, now: Timestamp) -> bool {
+fn is_stale(timetable: &Timetable, key: &JourneyKey, last: Timestamp, now: Timestamp) -> bool {
     let id = key.to_string();
-    let mut due = at;
+    let mut due = last;
     for _ in 0..INTERVALS {
         match timetable.next_after(&id, due) {
             Some(next) => due = next,
@@ -164,9 +181,9 @@ pub fn answer(
     }
     match last {
         None => Probed::Stale(format!("`{key}` has no result yet")),
-        Some(last) if journey.enabled && is_stale(&journey.schedule, key, last.at, now) => Probed::Stale(format!(
+        Some(last) if journey.enabled && is_stale(&journey.schedule, key, last.due, now) => Probed::Stale(format!(
             "the last result of `{key}` is {} s old, more than {INTERVALS} intervals",
-            now.since(last.at).as_secs()
+            now.since(last.due).as_secs()
         )),
         Some(_) if !journey.enabled => Probed::Stale(format!("`{}` is disabled", key.journey)),
         Some(last) => Probed::Text(last.write(format)),

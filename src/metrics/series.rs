@@ -144,7 +144,7 @@ impl JourneySeries {
             self.maintenance += 1;
             // What was found before stands, and is not stale: somebody looks.
             if let Some(probe) = &mut self.probe {
-                probe.at = report.ended_at();
+                probe.due = report.scheduled_at;
             }
             return;
         }
@@ -325,10 +325,13 @@ pub const fn per_journey(rules: usize) -> u64 {
 }
 
 /// What there is once: build, configuration, scheduler with its histogram, incidents, silences, changes, store, process.
-pub const ONCE: u64 = 64;
+pub const ONCE: u64 = 64 + PER_ALERT;
 
-/// Series of one receiver.
-pub const PER_RECEIVER: u64 = (3 + Trouble::ALL.len() + NOTIFICATION_BUCKETS.len() + 3) as u64;
+/// Series of one alert: three gauges and its transitions.
+const PER_ALERT: u64 = (3 + State::ALL.len()) as u64;
+
+/// Series of one receiver, with journeyd's own alert about it.
+pub const PER_RECEIVER: u64 = (3 + Trouble::ALL.len() + NOTIFICATION_BUCKETS.len() + 3) as u64 + PER_ALERT;
 
 /// Series of one step for failures by reason that the budget sets aside: more reasons than that rarely occur at one.
 pub const REASONS: u64 = 3;

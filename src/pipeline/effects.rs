@@ -180,7 +180,7 @@ fn log_run(report: &RunReport, failing: bool) {
                 Some((step, StepOutcome::Errored { detail, .. })) => (step, detail.as_str()),
                 _ => ("", ""),
             };
-            let (fault, advice) = (fault.as_str(), advice(*fault));
+            let (fault, advice) = (fault.as_str(), fault.advice());
             tracing::error!(
                 journey,
                 step,
@@ -193,21 +193,6 @@ fn log_run(report: &RunReport, failing: bool) {
                 "the run says nothing of the target."
             );
         }
-    }
-}
-
-/// What to do about a run that was not the target's fault.
-fn advice(fault: Fault) -> &'static str {
-    match fault {
-        Fault::Fds => "raise LimitNOFILE, or lower limits.concurrent_runs",
-        Fault::Ports => "lower limits.concurrent_runs, or widen net.ipv4.ip_local_port_range",
-        Fault::Resolver => "check the resolvers in /etc/resolv.conf from this machine",
-        Fault::Clock => "check time synchronisation on this machine",
-        Fault::Panic => "a bug in journeyd: please report it with the line above",
-        Fault::Shutdown => "nothing",
-        Fault::Challenged => "allow the monitor at the site's bot protection, by its address or User-Agent",
-        Fault::Network => "check this machine's network; [self_check] says what is looked at",
-        Fault::Lag => "this machine is short of CPU: give it more, or run fewer journeys",
     }
 }
 

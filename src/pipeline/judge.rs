@@ -309,7 +309,7 @@ impl Judge {
                 self.last_fault = Some(now);
                 // A network that is gone and a loop that lags were looked into; others may be a single run's.
                 let sure = matches!(fault, Fault::Network | Fault::Lag) || self.faults >= 2;
-                sure.then(|| self.engine.feed(&key, true, advice(*fault), now)).flatten()
+                sure.then(|| self.engine.feed(&key, true, fault.advice(), now)).flatten()
             }
             Outcome::Passed | Outcome::Failed(_) => {
                 let well = self.last_fault.is_none_or(|at| now.since(at) >= WELL_AFTER || at > now);
@@ -549,22 +549,6 @@ impl Judge {
 
     pub fn is_own(key: &JourneyKey) -> bool {
         key.journey.as_str() == OWN_JOURNEY
-    }
-}
-
-/// What a fault of journeyd's own means, and what to do.
-fn advice(fault: Fault) -> &'static str {
-    match fault {
-        Fault::Network => {
-            "nothing answers from here, and no control probe does: this machine's network is gone; runs say nothing of the targets"
-        }
-        Fault::Lag => "this machine is too slow: timers come late; give it more CPU or run fewer journeys at once",
-        Fault::Fds => "no file descriptors are left: raise LimitNOFILE or lower limits.concurrent_runs",
-        Fault::Ports => "no local ports are left: lower limits.concurrent_runs",
-        Fault::Resolver => "no DNS resolver answers: see /etc/resolv.conf",
-        Fault::Clock => "the clock jumps: see the time service",
-        Fault::Panic => "a run panicked: a bug, please report it",
-        Fault::Shutdown | Fault::Challenged => "",
     }
 }
 

@@ -82,7 +82,7 @@ impl Reader {
                  reason, step, report, maintenance
              FROM runs
              WHERE id < ?1 AND (?2 IS NULL OR journey = ?2) AND (?3 IS NULL OR outcome = ?3)
-                 AND (?5 IS NULL OR trace_id = ?5)
+                 AND (?5 IS NULL OR (trace_id = ?5 AND id > (SELECT max(id) FROM runs) - 200000))
              ORDER BY id DESC LIMIT ?4",
         )?;
         let before = page.before.unwrap_or(i64::MAX);

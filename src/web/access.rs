@@ -13,8 +13,10 @@ use sha2::{Digest as _, Sha256};
 use crate::entropy::random_u64;
 use crate::secret::Secret;
 
-/// What stands in place of an unknown user's hash, so that the time taken does not say who exists. Of no password.
-const NOBODY: &str = "$2b$10$CwTycUXWue0Thq9StjUM0uJ8oRwG1xQ4yZ0y0yY5C7wq0iYB8Y1e6";
+/// What stands in place of an unknown user's hash, behind the cost. Of no password.
+const NOBODY: &str = "$CwTycUXWue0Thq9StjUM0uJ8oRwG1xQ4yZ0y0yY5C7wq0iYB8Y1e6";
+/// Who waits for a password to be compared. More are sent away at once: each of them holds a connection.
+const QUEUE: usize = 8;
 /// Remembered logins. A scraper has one.
 const REMEMBERED: usize = 256;
 
@@ -46,6 +48,24 @@ pub struct Auth {
 pub enum Scope {
     Read,
     Write,
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    Welcome,
+    Unknown,
+    /// Too many others are being looked at.
+    Busy,
+}
+
+/// Whether a request may change something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writing {
+    Allowed,
+    /// Known, but only to read.
+    Forbidden,
+    Unknown,
 }
 
 /// What a request brought.
@@ -80,6 +100,7 @@ pub struct Guard {
     key: [u8; 32],
     /// One hash at a time: bcrypt is slow by design, and runs are measured on this machine.
     turn: tokio::sync::Semaphore,
+    queue: tokio::sync::Semaphore,
 }
 
 impl Guard {
@@ -92,6 +113,7 @@ impl Guard {
             remembered: Mutex::default(),
             key,
             turn: tokio::sync::Semaphore::new(1),
+            queue: tokio::sync::Semaphore::new(QUEUE),
         }
     }
 
@@ -112,9 +134,17 @@ impl Guard {
         self.access().auth.as_ref().map(|auth| !auth.users.is_empty())
     }
 
-    /// Whether a token that may write was brought.
-    pub fn may_write(&self, headers: &HeaderMap) -> bool {
-        matches!(presented(headers), Presented::Token(token) if self.scope_of(&token) == Some(Scope::Write))
+    /// Whether a token that may write was brought. Users were looked at before, when reads are not open.
+    pub fn writing(&self, headers: &HeaderMap) -> Writing {
+        match presented(headers) {
+            Presented::Token(token) => match self.scope_of(&token) {
+                Some(Scope::Write) => Writing::Allowed,
+                Some(Scope::Read) => Writing::Forbidden,
+                None => Writing::Unknown,
+            },
+            Presented::User { .. } if self.asks().is_some() => Writing::Forbidden,
+            _ => Writing::Unknown,
+        }
     }
 
     fn scope_of(&self, token: &str) -> Option<Scope> {
@@ -129,38 +159,40 @@ impl Guard {
     }
 
     /// Whether this path may be read by whoever sent these headers.
-    pub async fn may_read(&self, path: &str, headers: &HeaderMap) -> bool {
+    pub async fn admit(&self, path: &str, headers: &HeaderMap) -> Admission {
         let access = self.access();
-        let Some(auth) = &access.auth else { return true };
+        let Some(auth) = &access.auth else { return Admission::Welcome };
         if auth.excluded_paths.iter().any(|excluded| excluded == path) {
-            return true;
+            return Admission::Welcome;
         }
         match presented(headers) {
-            Presented::Nothing => false,
-            Presented::Token(token) => self.scope_of(&token).is_some(),
+            Presented::Nothing => Admission::Unknown,
+            Presented::Token(token) if self.scope_of(&token).is_some() => Admission::Welcome,
+            Presented::Token(_) => Admission::Unknown,
             Presented::User { name, password } => self.knows(auth, name, password).await,
         }
     }
 
-    async fn knows(&self, auth: &Auth, name: String, password: String) -> bool {
+    async fn knows(&self, auth: &Auth, name: String, password: String) -> Admission {
         let known = auth.users.get(&name);
-        let hash = known.map_or(NOBODY, String::as_str).to_owned();
-        let Some(mark) = self.mark(&name, &hash, &password) else { return false };
+        let hash = known.cloned().unwrap_or_else(|| nobody(&auth.users));
+        let Some(mark) = self.mark(&name, &hash, &password) else { return Admission::Unknown };
         let remembered = || self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         if remembered().contains(&mark) {
-            return true;
+            return Admission::Welcome;
         }
-        let Ok(_turn) = self.turn.acquire().await else { return false };
+        let Ok(_place) = self.queue.try_acquire() else { return Admission::Busy };
+        let Ok(_turn) = self.turn.acquire().await else { return Admission::Busy };
         let compared = tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash).unwrap_or(false)).await;
-        let right = known.is_some() && compared.unwrap_or(false);
-        if right {
-            let mut remembered = remembered();
-            if remembered.len() >= REMEMBERED {
-                remembered.clear();
-            }
-            remembered.insert(mark);
+        if known.is_none() || !compared.unwrap_or(false) {
+            return Admission::Unknown;
         }
-        right
+        let mut remembered = remembered();
+        if remembered.len() >= REMEMBERED {
+            remembered.clear();
+        }
+        remembered.insert(mark);
+        Admission::Welcome
     }
 
     fn mark(&self, name: &str, hash: &str, password: &str) -> Option<[u8; 32]> {
@@ -171,6 +203,12 @@ impl Guard {
         }
         Some(mac.finalize().into_bytes().into())
     }
+}
+
+/// A hash that takes as long as the slowest of these, so that the time taken does not say who exists.
+fn nobody(users: &BTreeMap<String, String>) -> String {
+    let costs = users.values().filter_map(|hash| hash.parse::<bcrypt::HashParts>().ok()).map(|parts| parts.get_cost());
+    format!("$2b${:02}{NOBODY}", costs.max().unwrap_or(10))
 }
 
 #[cfg(test)]
@@ -201,42 +239,61 @@ mod tests {
     #[tokio::test]
     async fn only_the_known_read_and_only_tokens_of_that_scope_write() {
         let guard = guard();
+        use Admission::{Unknown, Welcome};
         let cases = [
-            (HeaderMap::new(), false, false),
-            (basic("ops:right"), true, false),
-            (basic("ops:wrong"), false, false),
-            (basic("nobody:right"), false, false),
-            (basic("ops"), false, false),
-            (headers("Basic !!!"), false, false),
-            (headers("Bearer reads"), true, false),
-            (headers("bearer  writes "), true, true),
-            (headers("Bearer own"), true, true),
-            (headers("Bearer read"), false, false),
-            (headers("Bearer "), false, false),
-            (headers("Digest own"), false, false),
+            (HeaderMap::new(), Unknown, Writing::Unknown),
+            (basic("ops:right"), Welcome, Writing::Forbidden),
+            (basic("ops:wrong"), Unknown, Writing::Forbidden),
+            (basic("nobody:right"), Unknown, Writing::Forbidden),
+            (basic("ops"), Unknown, Writing::Unknown),
+            (headers("Basic !!!"), Unknown, Writing::Unknown),
+            (headers("Bearer reads"), Welcome, Writing::Forbidden),
+            (headers("bearer  writes "), Welcome, Writing::Allowed),
+            (headers("Bearer own"), Welcome, Writing::Allowed),
+            (headers("Bearer read"), Unknown, Writing::Unknown),
+            (headers("Bearer "), Unknown, Writing::Unknown),
+            (headers("Digest own"), Unknown, Writing::Unknown),
         ];
         for (given, reads, writes) in cases {
-            assert_eq!(guard.may_read("/api/v1/status", &given).await, reads, "{given:?}");
-            assert_eq!(guard.may_write(&given), writes, "{given:?}");
+            assert_eq!(guard.admit("/api/v1/status", &given).await, reads, "{given:?}");
+            assert_eq!(guard.writing(&given), writes, "{given:?}");
         }
-        assert!(guard.may_read("/metrics", &HeaderMap::new()).await);
-        assert!(!guard.may_read("/metrics/", &HeaderMap::new()).await, "a path that only looks like it");
+        assert_eq!(guard.admit("/metrics", &HeaderMap::new()).await, Welcome);
+        assert_eq!(guard.admit("/metrics/", &HeaderMap::new()).await, Unknown, "a path that only looks like it");
+    }
+
+    /// A crowd with wrong passwords keeps neither connections nor whoever brings a token or was here before.
+    #[tokio::test]
+    async fn a_crowd_is_sent_away_at_once() {
+        let guard = guard();
+        assert_eq!(guard.admit("/", &basic("ops:right")).await, Admission::Welcome);
+        let _busy = guard.turn.acquire().await.unwrap();
+        let _others = guard.queue.try_acquire_many(u32::try_from(QUEUE).unwrap()).unwrap();
+        assert_eq!(guard.admit("/", &basic("ops:wrong")).await, Admission::Busy);
+        assert_eq!(guard.admit("/", &basic("ops:right")).await, Admission::Welcome, "remembered");
+        assert_eq!(guard.admit("/", &headers("Bearer reads")).await, Admission::Welcome);
     }
 
     #[tokio::test]
     async fn a_remembered_login_ends_with_its_hash() {
         let guard = guard();
-        assert!(guard.may_read("/", &basic("ops:right")).await);
-        assert!(guard.may_read("/", &basic("ops:right")).await, "remembered");
+        let reads = async |pair: &str| guard.admit("/", &basic(pair)).await == Admission::Welcome;
+        assert!(reads("ops:right").await);
+        assert!(reads("ops:right").await, "remembered");
         let auth =
             Auth { users: BTreeMap::from([("ops".to_owned(), bcrypt::hash("new", 4).unwrap())]), ..Auth::default() };
         guard.replace(Access { tls: None, auth: Some(auth) });
-        assert!(!guard.may_read("/", &basic("ops:right")).await);
-        assert!(guard.may_read("/", &basic("ops:new")).await);
+        assert!(!reads("ops:right").await);
+        assert!(reads("ops:new").await);
     }
 
     #[test]
-    fn the_hash_of_nobody_is_one_and_costs_what_others_do() {
-        assert!(bcrypt::verify("", NOBODY).is_ok());
+    fn nobodys_hash_costs_what_the_slowest_of_the_others_does() {
+        let users = |costs: &[u32]| costs.iter().map(|c| (c.to_string(), format!("$2b${c:02}{NOBODY}"))).collect();
+        for (costs, want) in [(&[][..], 10), (&[11][..], 11), (&[12, 10][..], 12)] {
+            let hash = nobody(&users(costs));
+            assert_eq!(hash.parse::<bcrypt::HashParts>().unwrap().get_cost(), want);
+        }
+        assert!(bcrypt::verify("", &format!("$2b$04{NOBODY}")).is_ok(), "it is a hash, and bcrypt works on it");
     }
 }

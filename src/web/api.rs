@@ -24,7 +24,7 @@ use crate::mute::{LONGEST_SILENCE, Matcher, Silence};
 use crate::quantity::parse_duration;
 use crate::slo::minute_of;
 use crate::store::read::{Page, Reader};
-use crate::web::{Shared, TOKEN_NEEDED, who_are_you};
+use crate::web::{Shared, refuse_writing};
 
 /// Rows of a page unless asked otherwise.
 const USUAL: u32 = 50;
@@ -382,7 +382,10 @@ fn verbs<'a>(shared: &'a Shared, headers: &HeaderMap) -> Result<&'a Verbs, Refus
     let (Some(verbs), Some(_)) = (&shared.verbs, &shared.reload) else {
         return Err(refusal(StatusCode::NOT_FOUND, "there is nothing to change here"));
     };
-    if shared.guard.may_write(headers) { Ok(verbs) } else { Err(Box::new(who_are_you(shared, TOKEN_NEEDED))) }
+    match refuse_writing(shared, headers) {
+        None => Ok(verbs),
+        Some(refused) => Err(Box::new(refused)),
+    }
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {

@@ -24,7 +24,7 @@ use crate::ids::JourneyKey;
 use crate::metrics::Metrics;
 use crate::metrics::exposition::Format;
 use crate::metrics::probe::Probed;
-use crate::web::access::Guard;
+use crate::web::access::{Admission, Guard, Writing};
 use crate::web::api::Verbs;
 use crate::web::picture::Picture;
 
@@ -121,10 +121,28 @@ pub fn router(shared: Shared) -> Router {
 
 /// Stands before every route: a new one cannot forget to ask.
 async fn admit(State(shared): State<Shared>, request: Request, next: Next) -> Response<Body> {
-    if shared.guard.may_read(request.uri().path(), request.headers()).await {
-        return next.run(request).await;
+    match shared.guard.admit(request.uri().path(), request.headers()).await {
+        Admission::Welcome => next.run(request).await,
+        Admission::Unknown => {
+            who_are_you(&shared, "this takes a user or a token of server.auth, or the token in the store's folder")
+        }
+        Admission::Busy => {
+            let text = "too many passwords are being looked at; come back in a moment, or bring a token";
+            let mut refused = *api::refusal(StatusCode::SERVICE_UNAVAILABLE, text);
+            refused.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+            refused
+        }
     }
-    who_are_you(&shared, "this takes a user or a token of server.auth, or the token in the store's folder")
+}
+
+/// Before every write: what stands in its way.
+fn refuse_writing(shared: &Shared, headers: &HeaderMap) -> Option<Response<Body>> {
+    match shared.guard.writing(headers) {
+        Writing::Allowed => None,
+        // Asking again who it is would not help.
+        Writing::Forbidden => Some(*api::refusal(StatusCode::FORBIDDEN, TOKEN_NEEDED)),
+        Writing::Unknown => Some(who_are_you(shared, TOKEN_NEEDED)),
+    }
 }
 
 /// 401, in the form that the API's readers and people both can read.
@@ -175,8 +193,8 @@ async fn reload(State(shared): State<Shared>, headers: HeaderMap) -> Response<Bo
     let Some(reload) = &shared.reload else {
         return (StatusCode::NOT_FOUND, "there is nothing to reload here\n").into_response();
     };
-    if !shared.guard.may_write(&headers) {
-        return who_are_you(&shared, TOKEN_NEEDED);
+    if let Some(refused) = refuse_writing(&shared, &headers) {
+        return refused;
     }
     let (answer, answered) = oneshot::channel();
     if reload.try_send(answer).is_err() {
