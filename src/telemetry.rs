@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::fmt::time::FormatTime;
 
 use crate::secret::redact_for_sinks;
 
@@ -47,6 +48,7 @@ pub fn init(level: LogLevel, format: LogFormat) {
             .with_target(false)
             .with_ansi(io::stderr().is_terminal())
             .compact()
+            .with_timer(Seconds)
             .fmt_fields(debug_fn(short_field).delimited(" "))
             .init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
@@ -56,6 +58,15 @@ pub fn init(level: LogLevel, format: LogFormat) {
         let message = info.payload_as_str().unwrap_or("no message");
         tracing::error!(place, message, "journeyd has a bug here: it panicked. Please report it.");
     }));
+}
+
+/// The time of a line for people.
+struct Seconds;
+
+impl FormatTime for Seconds {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        write!(writer, "{}", crate::clock::now().to_utc().format("%Y-%m-%dT%H:%M:%SZ"))
+    }
 }
 
 /// Lines that people read are short: what a machine may want to look up is in the JSON form alone.
@@ -107,7 +118,8 @@ impl Write for Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        let text = redact_for_sinks(&String::from_utf8_lossy(&self.0));
+        // Fields that are left out leave their gaps.
+        let text = format!("{}\n", redact_for_sinks(&String::from_utf8_lossy(&self.0)).trim_end());
         // A log that cannot be written must not stop the monitor.
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }

@@ -11,6 +11,7 @@ p.dashboard(
     p.variable('journey', 'Journey', 'label_values(journeyd_journey_info{job=~"$job"}, journey)', all=false),
     p.variable('variant', 'Variant', 'label_values(journeyd_journey_runs_total{job=~"$job", journey="$journey"}, variant)'),
     p.variable('location', 'Location', 'label_values(journeyd_journey_runs_total{job=~"$job", journey="$journey"}, location)'),
+    p.window,
   ],
   [
     p.stat('Now', 'The last run of each variant and location.', 'min by (variant, location) (journeyd_journey_up{%s})' % j,
@@ -25,14 +26,14 @@ p.dashboard(
     p.upDown('Steps', 'Each step when it last ran; a step after one that failed stays as it was.',
              'min by (variant, step) (journeyd_step_up{%s})' % j, '{{variant}} {{step}}') + p.at(0, 4, 24, 8),
     p.heatmap('Time of passed runs', 'How many runs took how long; points lead to runs.',
-              'sum by (le) (increase(journeyd_journey_duration_seconds_bucket{%s}[$__rate_interval]))' % j) + p.at(0, 12, 12, 9),
+              'sum by (le) (increase(journeyd_journey_duration_seconds_bucket{%s}[$__interval]))' % j) + p.at(0, 12, 12, 9),
     p.lines('Time of passed runs, percentiles', 'Half, 95 % and 99 % of the runs took no longer.',
             [
-              { expr: 'histogram_quantile(%s, sum by (le) (rate(journeyd_journey_duration_seconds_bucket{%s}[$__rate_interval])))' % [q, j], legend: 'p' + std.toString(q * 100), exemplar: q == 0.95 }
-              for q in [0.5, 0.95, 0.99]
+              { expr: 'histogram_quantile(%s, sum by (le) (rate(journeyd_journey_duration_seconds_bucket{%s}[$window])))' % [q[0], j], legend: q[1], exemplar: q[1] == 'p95' }
+              for q in [['0.5', 'p50'], ['0.95', 'p95'], ['0.99', 'p99']]
             ], 's') + p.at(12, 12, 12, 9),
     p.lines('Time of steps, 95th percentile', 'Passed steps, redirects included.',
-            [{ expr: 'histogram_quantile(0.95, sum by (step, le) (rate(journeyd_step_duration_seconds_bucket{%s}[$__rate_interval])))' % j, legend: '{{step}}', exemplar: true }],
+            [{ expr: 'histogram_quantile(0.95, sum by (step, le) (rate(journeyd_step_duration_seconds_bucket{%s}[$window])))' % j, legend: '{{step}}', exemplar: true }],
             's') + p.at(0, 21, 12, 8),
     p.stacked('Where the time goes, by step', 'The last run of each step, the mean of variants and locations.',
               [{ expr: 'avg by (step) (sum without (phase) (journeyd_step_phase_duration_seconds{%s}))' % j, legend: '{{step}}' }], 's') + p.at(12, 21, 12, 8),
@@ -42,12 +43,12 @@ p.dashboard(
             [{ expr: 'avg by (step, phase) (journeyd_step_phase_duration_seconds{%s})' % j }],
             [['step', 'Step'], ['phase', 'Phase'], ['Value', 'Time']], 's') + p.at(12, 29, 12, 8),
     p.lines('5xx answers by route', 'Share of answers with a status of 500 or more, by step.',
-            [{ expr: 'sum by (step) (rate(journeyd_step_responses_total{%s, class="5xx"}[$__rate_interval])) / (sum by (step) (rate(journeyd_step_responses_total{%s}[$__rate_interval])) > 0)' % [j, j], legend: '{{step}}' }],
+            [{ expr: 'sum by (step) (rate(journeyd_step_responses_total{%s, class="5xx"}[$window])) / (sum by (step) (rate(journeyd_step_responses_total{%s}[$window])) > 0)' % [j, j], legend: '{{step}}' }],
             'percentunit') + p.at(0, 37, 12, 8),
     p.stacked('Answers by class', 'Responses per second by class of status; none is no response.',
-              [{ expr: 'sum by (class) (rate(journeyd_step_responses_total{%s}[$__rate_interval]))' % j, legend: '{{class}}' }], 'reqps') + p.at(12, 37, 12, 8),
-    p.stacked('Failures by step and reason', 'Failed steps per second; points lead to runs.',
-              [{ expr: 'sum by (step, reason) (rate(journeyd_step_failures_total{%s}[$__rate_interval]))' % j, legend: '{{step}} {{reason}}', exemplar: true }], 'ops') + p.at(0, 45, 12, 8),
+              [{ expr: 'sum by (class) (rate(journeyd_step_responses_total{%s}[$window]))' % j, legend: '{{class}}' }], 'reqps') + p.at(12, 37, 12, 8),
+    p.stacked('Failures by step and reason', 'Failed steps within the window; points lead to runs.',
+              [{ expr: 'sum by (step, reason) ((journeyd_step_failures_total{%s} unless journeyd_step_failures_total{%s} offset $window) or increase(journeyd_step_failures_total{%s}[$window]))' % [j, j, j], legend: '{{step}} {{reason}}', exemplar: true }], 'short') + p.at(0, 45, 12, 8),
     p.table('Last answer of each step', 'Status of the last final response; 0 is no response.',
             [{ expr: 'max by (variant, location, step) (journeyd_step_http_status_code{%s})' % j }],
             [['step', 'Step'], ['variant', 'Variant'], ['location', 'Location'], ['Value', 'Status']], 'none') + p.at(12, 45, 12, 8),

@@ -36,11 +36,12 @@ local steps(list) = { thresholds: { mode: 'absolute', steps: [{ color: s[0], val
   stat(title, description, expr, unit='short', thresholds=$.green, legend='')::
     panel('stat', title, description, [{ expr: expr, legend: legend, instant: true }], unit)
     + $.thresholds(thresholds)
+    + { fieldConfig+: { defaults+: { noValue: '–' } } }
     + { options: { colorMode: 'background', graphMode: 'none', textMode: 'auto', reduceOptions: { calcs: ['lastNotNull'] } } },
 
   lines(title, description, queries, unit='short')::
     panel('timeseries', title, description, queries, unit)
-    + { fieldConfig+: { defaults+: { custom: { fillOpacity: 5, lineWidth: 1, showPoints: 'auto', spanNulls: false }, min: 0 } } }
+    + { fieldConfig+: { defaults+: { custom: { fillOpacity: 5, lineWidth: 1, showPoints: 'auto', spanNulls: true }, min: 0 } } }
     + { options: { legend: { displayMode: 'list', placement: 'bottom' }, tooltip: { mode: 'multi', sort: 'desc' } } },
 
   stacked(title, description, queries, unit='short')::
@@ -64,9 +65,11 @@ local steps(list) = { thresholds: { mode: 'absolute', steps: [{ color: s[0], val
       options: { mergeValues: true, showValue: 'never', rowHeight: 0.85, legend: { displayMode: 'list', placement: 'bottom' } },
     },
 
+  // Cells do not overlap: each counts its own step, which is a minute at least.
   heatmap(title, description, expr, unit='s')::
-    panel('heatmap', title, description, [{ expr: expr, legend: '{{le}}', format: 'heatmap' }], unit)
+    panel('heatmap', title, description, [{ expr: expr, legend: '{{le}}', format: 'heatmap', exemplar: true }], unit)
     + {
+      interval: '1m',
       options: {
         calculate: false,
         yAxis: { unit: unit },
@@ -102,7 +105,27 @@ local steps(list) = { thresholds: { mode: 'absolute', steps: [{ color: s[0], val
 
   at(x, y, w, h):: { gridPos: { x: x, y: y, w: w, h: h } },
 
-  variable(name, label, query, all=true):: {
+  // What runs do is counted over a window that the reader chooses, not over $__rate_interval: that follows from the
+  // scrapes, and a journey of five minutes has no run in it.
+  window:: {
+    name: 'window',
+    label: 'Counted over',
+    type: 'custom',
+    query: '5m,15m,30m,1h,6h,1d,7d',
+    current: { selected: true, text: '15m', value: '15m' },
+    options: [{ selected: w == '15m', text: w, value: w } for w in ['5m', '15m', '30m', '1h', '6h', '1d', '7d']],
+    multi: false,
+    includeAll: false,
+  },
+
+  // Leads from a series to its journey.
+  toJourney:: {
+    fieldConfig+: {
+      defaults+: { links: [{ title: 'Journey ${__field.labels.journey}', url: '/d/journeyd-journey?var-journey=${__field.labels.journey}&var-datasource=${datasource}&${__url_time_range}' }] },
+    },
+  },
+
+  variable(name, label, query, all=true, any=true):: {
     name: name,
     label: label,
     type: 'query',
@@ -115,7 +138,8 @@ local steps(list) = { thresholds: { mode: 'absolute', steps: [{ color: s[0], val
     includeAll: all,
     multi: all,
     current: {},
-  } + (if all then { allValue: '.*' } else {}),
+    // Also what is empty, as the variant of a journey without variants; else what there is, and nothing of other jobs.
+  } + (if all && any then { allValue: '.*' } else {}),
 
   dashboard(config, uid, title, description, variables, panels):: {
     uid: uid,
@@ -144,7 +168,7 @@ local steps(list) = { thresholds: { mode: 'absolute', steps: [{ color: s[0], val
     templating: {
       list: [
         { name: 'datasource', label: 'Data source', type: 'datasource', query: 'prometheus', refresh: 1, hide: 0, current: {}, regex: '' },
-        $.variable('job', 'Job', 'label_values(journeyd_build_info, job)'),
+        $.variable('job', 'Job', 'label_values(journeyd_build_info, job)', any=false),
       ] + variables,
     },
     annotations: {

@@ -13,6 +13,7 @@ p.dashboard(
   [
     p.variable('journey', 'Journey', 'label_values(journeyd_slo_objective_ratio{job=~"$job"}, journey)'),
     p.variable('slo', 'Objective', 'label_values(journeyd_slo_objective_ratio{job=~"$job", journey=~"$journey"}, slo)'),
+    p.window,
   ],
   [
     p.stat('Objectives', 'How many there are.', 'count(journeyd_slo_objective_ratio{%s})' % s) + p.at(0, 0, 6, 4),
@@ -45,10 +46,10 @@ p.dashboard(
     ]
   ] + [
     p.lines('Runs', 'Runs that passed or failed, per second.',
-            [{ expr: 'sum by (journey, variant) (rate(journeyd_journey_runs_total{%s}[$__rate_interval]))' % r, legend: '{{journey}} {{variant}}' }], 'ops') + p.at(0, 29, 8, 8),
+            [{ expr: 'sum by (journey, variant) (rate(journeyd_journey_runs_total{%s}[$window]))' % r, legend: '{{journey}} {{variant}}' }], 'ops') + p.at(0, 29, 8, 8),
     p.lines('Failed runs', 'Runs that failed, per second: bad for availability.',
-            [{ expr: 'sum by (journey, variant) (rate(journeyd_journey_run_failures_total{%s}[$__rate_interval]))' % r, legend: '{{journey}} {{variant}}' }], 'ops') + p.at(8, 29, 8, 8),
+            [{ expr: 'sum by (journey, variant) (rate(journeyd_journey_run_failures_total{%s}[$window]))' % r, legend: '{{journey}} {{variant}}' }], 'ops') + p.at(8, 29, 8, 8),
     p.lines('Slow runs', 'Runs that passed, but slower than slo.latency, per second: bad for latency.',
-            [{ expr: 'sum by (journey, variant) (rate(journeyd_journey_degraded_runs_total{%s}[$__rate_interval]))' % r, legend: '{{journey}} {{variant}}' }], 'ops') + p.at(16, 29, 8, 8),
+            [{ expr: 'sum by (journey, variant) (rate(journeyd_journey_degraded_runs_total{%s}[$window]))' % r, legend: '{{journey}} {{variant}}' }], 'ops') + p.at(16, 29, 8, 8),
   ]
 )

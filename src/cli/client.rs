@@ -91,8 +91,8 @@ impl Daemon {
             (None, Some(token)) => (Some(Secret::new(token.trim())), "JOURNEYD_TOKEN".to_owned()),
             _ => match &file {
                 Some(file) => (read(file), file.display().to_string()),
-                None if own => (None, "the store's folder, which no configuration names".to_owned()),
-                None => (None, "this machine's daemon, which is not for another".to_owned()),
+                None if own => (None, "the store's folder (no configuration says where that is)".to_owned()),
+                None => (None, "this machine's daemon (it is not shown to others)".to_owned()),
             },
         };
         let asks = !own || config.as_ref().is_none_or(|c| c.access.auth.is_some());
@@ -110,11 +110,19 @@ impl Daemon {
         patience: Duration,
     ) -> Result<reqwest::Response, Trouble> {
         let unreachable = |error: reqwest::Error| {
-            Trouble::Unreachable(format!(
-                "no journeyd answers at {}: {}\nIs it running? Say where with --url or JOURNEYD_URL.",
-                self.url,
-                with_cause(&error.without_url())
-            ))
+            let cause = with_cause(&error.without_url());
+            let advice = if cause.contains("builder error") {
+                "Give --url with http:// or https://."
+            } else if cause.contains("invalid HTTP version") {
+                "Does it speak TLS? Try https://."
+            } else if cause.contains("certificate") {
+                "Its certificate is not trusted here: SSL_CERT_FILE names the authority; a self-signed one must be a server's (CA:FALSE)."
+            } else if cause.contains("corrupt message") {
+                "Does it speak TLS at all? Try http://."
+            } else {
+                "Is it running? Say where with --url or JOURNEYD_URL."
+            };
+            Trouble::Unreachable(format!("no journeyd answers at {}: {cause}\n{advice}", self.url))
         };
         let answer = request.timeout(patience).send().await.map_err(unreachable)?;
         let status = answer.status();
@@ -124,12 +132,26 @@ impl Daemon {
         let text = answer.text().await.unwrap_or_default();
         let problem = serde_json::from_str::<Json>(&text).ok().and_then(|v| v["error"].as_str().map(str::to_owned));
         let mut problem = problem.unwrap_or_else(|| format!("{} answered {status}: {}", self.url, text.trim()));
-        if status.as_u16() == 401 {
-            let had = if self.token.is_some() { "none" } else { "not readable" };
-            problem = format!(
-                "this takes a token of the daemon that allows it, and the one of {} is {had}.\nGive it with --token-file FILE or JOURNEYD_TOKEN.",
-                self.token_from
-            );
+        let from = &self.token_from;
+        match (status.as_u16(), &self.token) {
+            (403, _) => {
+                problem = format!(
+                    "the token of {from} may only read, and this changes something: give one of scope \"write\" with \
+                     --token-file FILE or JOURNEYD_TOKEN."
+                );
+            }
+            (401, Some(_)) => {
+                problem = format!(
+                    "this takes a token, and the daemon does not know the one of {from}. Give another with --token-file FILE or \
+                     JOURNEYD_TOKEN."
+                );
+            }
+            (401, None) => {
+                problem = format!(
+                    "this takes a token, and none could be read from {from}. Give one with --token-file FILE or JOURNEYD_TOKEN."
+                );
+            }
+            _ => {}
         }
         Err(Trouble::Refused(status.as_u16(), problem))
     }

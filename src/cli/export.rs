@@ -42,16 +42,16 @@ fn rules(args: &RulesArgs) -> Exit {
         Ok((config, _)) => config,
         Err(exit) => return exit,
     };
-    let text = match args.format {
-        RulesFormat::Prometheus => export::yaml(&export::prometheus(&config.journeys, now(), runbooks)),
-        RulesFormat::Sloth => {
-            let documents: Vec<String> = export::sloth(&config.journeys, runbooks).iter().map(export::yaml).collect();
-            documents.join("---\n")
-        }
+    let exported = match args.format {
+        RulesFormat::Prometheus => export::prometheus(&config.journeys, now(), runbooks),
+        RulesFormat::Sloth => export::sloth(&config.journeys, runbooks),
     };
+    let documents: Vec<String> = exported.documents.iter().map(export::yaml).collect();
+    let text = documents.join("---\n");
     if !text.contains("objective") {
         say("note: no journey has [slo] objective; --generic gives rules that need none");
     }
+    exported.notes.iter().for_each(|note| say(&format!("note: {note}")));
     done(&text)
 }
 

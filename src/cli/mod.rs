@@ -20,6 +20,7 @@ use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -467,6 +468,7 @@ pub fn main() -> ExitCode {
     };
     #[cfg(debug_assertions)]
     crate::failpoint::arm(&environment());
+    FOR_MACHINES.store(cli.log_format == LogFormat::Json, Ordering::Relaxed);
     crate::telemetry::init(cli.log_level.unwrap_or(quiet), cli.log_format);
     let exit = match cli.command {
         Command::Check(args) => in_runtime(check::check(args)),
@@ -526,9 +528,19 @@ fn open_config(arg: &ConfigArg) -> Result<(Config, Vec<Diagnostic>), Exit> {
     }
 }
 
-/// Tells people on stderr, redacted like every sink.
+/// Whether stderr is for machines.
+static FOR_MACHINES: AtomicBool = AtomicBool::new(false);
+
+/// Tells people on stderr, redacted like every sink; machines get it as a line of the log.
 fn say(text: &str) {
     use std::io::Write as _;
+    if FOR_MACHINES.load(Ordering::Relaxed) {
+        match text.strip_prefix("error: ") {
+            Some(problem) => tracing::error!(advice = "mend what it names", "{problem}"),
+            None => tracing::warn!("{text}"),
+        }
+        return;
+    }
     // Nobody is left to be told when this fails.
     let _ = writeln!(anstream::stderr(), "{}", crate::secret::redact_for_sinks(text));
 }
@@ -551,7 +563,8 @@ fn own_fault(text: &str) -> Exit {
 
 fn tell(findings: &[Diagnostic]) {
     if !findings.is_empty() {
-        say(render_all(findings, std::io::stderr().is_terminal()).trim_end());
+        let coloured = std::io::stderr().is_terminal() && !FOR_MACHINES.load(Ordering::Relaxed);
+        say(render_all(findings, coloured).trim_end());
     }
 }
 

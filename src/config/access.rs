@@ -16,9 +16,11 @@ use crate::config::notify::read_reference;
 use crate::config::secrets::Secrets;
 use crate::config::{DEFAULT_LISTEN, Request};
 use crate::diag::Diagnostic;
-use crate::document::{Field, TableReader, as_text};
+use crate::document::{Field, TableReader, Text, as_text};
 use crate::web::access::{Access, Auth, Scope, Tls};
 
+/// What can be read, besides the API.
+const PATHS: [&str; 5] = ["/", "/metrics", "/probe", "/-/healthy", "/-/ready"];
 /// Fewer rounds are tried out fast by whoever has the hash (OWASP Password Storage Cheat Sheet).
 const LEAST_COST: u32 = 10;
 /// More keep a core busy for seconds at every login.
@@ -108,6 +110,15 @@ fn read_tls(table: &TableReader<'_, '_, '_>, request: &Request, base: &Path) -> 
 fn read_auth(table: &TableReader<'_, '_, '_>, secrets: &Secrets, request: &Request) -> Auth {
     let mut users = BTreeMap::new();
     for (name, node) in table.entries(&auth::USERS) {
+        if name.value.is_empty() || name.value.contains(|c: char| c == ':' || c.is_control()) {
+            let message = format!("`{}` cannot be a user's name", name.value);
+            table.source.push(table.source.error(
+                name.span,
+                message,
+                "basic authentication cannot carry it (RFC 7617)",
+            ));
+            continue;
+        }
         let hash = match as_text(&table.source, node) {
             Some(text) => {
                 // Whoever has the hash can try passwords at it.
@@ -162,15 +173,17 @@ fn read_auth(table: &TableReader<'_, '_, '_>, secrets: &Secrets, request: &Reque
                 );
                 continue;
             }
+            if secret.expose().contains(|c: char| !c.is_ascii_graphic()) {
+                let message = "this token cannot stand in a header";
+                token.source.push(token.source.error(span, message, "expected one line of visible ASCII characters"));
+                continue;
+            }
             tokens.push((secret, scope.unwrap_or(Scope::Read)));
         }
     }
     let excluded = table.texts(&auth::EXCLUDED_PATHS).unwrap_or_default();
-    for text in excluded.iter().filter(|text| !text.value.starts_with('/')) {
-        table.source.push(
-            Diagnostic::error(table.source.place(text.span.clone()), format!("`{}` is no path", text.value))
-                .label("expected for example \"/metrics\""),
-        );
+    for text in &excluded {
+        check_path(table, text);
     }
     if !matches!(table.get(&auth::USERS).map(|n| n.get_ref()), Some(DeValue::Table(t)) if !t.is_empty())
         && table.get(&auth::TOKENS).is_none()
@@ -181,4 +194,22 @@ fn read_auth(table: &TableReader<'_, '_, '_>, secrets: &Secrets, request: &Reque
         );
     }
     Auth { users, tokens, excluded_paths: excluded.into_iter().map(|text| text.value).collect() }
+}
+
+/// Paths are compared whole, so what looks like a pattern would open nothing.
+fn check_path(table: &TableReader<'_, '_, '_>, text: &Text) {
+    let place = table.source.place(text.span.clone());
+    if !text.value.starts_with('/') || text.value.contains(['*', '?']) {
+        table.source.push(
+            Diagnostic::error(place, format!("`{}` is no path", text.value))
+                .label("expected for example \"/metrics\"")
+                .help("a path is compared whole: no pattern, no query"),
+        );
+    } else if !PATHS.contains(&text.value.as_str()) && !text.value.starts_with("/api/v1/") {
+        table.source.push(
+            Diagnostic::warning(place, format!("nothing can be read at `{}`", text.value))
+                .label("no such path")
+                .help(format!("there are {} and those of /api/v1/", PATHS.join(", "))),
+        );
+    }
 }

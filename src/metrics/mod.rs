@@ -20,10 +20,10 @@ use std::time::Duration;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
-use prometheus::proto::{Counter, MetricFamily};
+use prometheus::proto::{Counter, Gauge, MetricFamily};
 
 use crate::alert::{AlertKey, State, Transition, Why};
-use crate::clock::{Timestamp, process_cpu_time};
+use crate::clock::{Timestamp, now, process_cpu_time};
 use crate::ids::{JourneyKey, ReceiverId};
 use crate::journey::Journey;
 use crate::metrics::exposition::Format;
@@ -118,7 +118,7 @@ impl Metrics {
             store_errors: [0; StoreOp::ALL.len()],
         }));
         let mut collectors = families::collectors(&tables);
-        collectors.push(Box::new(Process(ProcessCollector::for_self())));
+        collectors.push(Box::new(Process { crates: ProcessCollector::for_self(), started: now() }));
         Self { tables, collectors: Arc::new(collectors) }
     }
 
@@ -356,20 +356,37 @@ impl Metrics {
 
 /// The standard process metrics. The crate counts CPU in whole seconds, of which a light daemon uses one in
 /// minutes; the clock knows better.
-struct Process(ProcessCollector);
+///
+/// It takes the start from /proc/stat, which a sandbox may hide (`ProcSubset=pid` of the shipped unit).
+struct Process {
+    crates: ProcessCollector,
+    started: Timestamp,
+}
 
 impl Collector for Process {
     fn desc(&self) -> Vec<&Desc> {
-        self.0.desc()
+        self.crates.desc()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let mut families = self.0.collect();
-        for family in families.iter_mut().filter(|f| f.name() == "process_cpu_seconds_total") {
-            for metric in family.mut_metric() {
-                let mut counter = Counter::default();
-                counter.set_value(process_cpu_time().as_secs_f64());
-                metric.set_counter(counter);
+        let mut families = self.crates.collect();
+        for family in &mut families {
+            match family.name() {
+                "process_cpu_seconds_total" => {
+                    for metric in family.mut_metric() {
+                        let mut counter = Counter::default();
+                        counter.set_value(process_cpu_time().as_secs_f64());
+                        metric.set_counter(counter);
+                    }
+                }
+                "process_start_time_seconds" => {
+                    for metric in family.mut_metric() {
+                        let mut gauge = Gauge::default();
+                        gauge.set_value(self.started.as_secs_f64());
+                        metric.set_gauge(gauge);
+                    }
+                }
+                _ => {}
             }
         }
         families

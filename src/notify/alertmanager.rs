@@ -48,7 +48,7 @@ fn alert(message: &Message, fact: &AlertFact, now: Timestamp) -> Json {
         _ => fact.resolved_at.unwrap_or(now + LASTS),
     };
     json!({
-        "labels": labels(fact),
+        "labels": labels(message, fact),
         "annotations": annotations(message, fact),
         "startsAt": fact.started_at,
         "endsAt": ends,
@@ -64,7 +64,7 @@ pub fn alert_name(rule: &RuleId) -> String {
     format!("Journeyd{}", words.collect::<String>())
 }
 
-fn labels(fact: &AlertFact) -> Json {
+fn labels(message: &Message, fact: &AlertFact) -> Json {
     let journey = &fact.journey;
     let mut labels: Map<String, Json> =
         journey.labels.iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| (k.clone(), json!(v))).collect();
@@ -73,6 +73,8 @@ fn labels(fact: &AlertFact) -> Json {
     labels.insert("journey".into(), json!(journey.id));
     labels.insert("severity".into(), json!(fact.severity));
     labels.insert("source".into(), json!("journeyd"));
+    // To group by: what belongs to one outage.
+    labels.insert("incident".into(), json!(message.incident.to_string()));
     labels.insert("location".into(), json!(journey.location));
     if let Some(variant) = &journey.variant {
         labels.insert("variant".into(), json!(variant));
@@ -132,7 +134,7 @@ pub fn webhook(message: &Message, receiver: &str) -> Json {
         .map(|fact| {
             let over = resolved || fact.resolved_at.is_some();
             let ends = fact.resolved_at.or(message.resolved_at).filter(|_| over);
-            let labels = labels(fact);
+            let labels = labels(message, fact);
             json!({
                 "status": if over { "resolved" } else { "firing" },
                 "fingerprint": fingerprint(&labels),

@@ -107,8 +107,8 @@ async fn nothing_but_what_is_excluded_answers_strangers_and_only_writers_write()
     assert_eq!(schemes, ["Basic realm=\"journeyd\"", "Bearer"]);
 
     let reload = || client.post(url("/-/reload"));
-    assert_eq!(status(reload().bearer_auth(READ_TOKEN)).await, 401, "a reader");
-    assert_eq!(status(reload().basic_auth("ops", Some("right"))).await, 401, "a user");
+    assert_eq!(status(reload().bearer_auth(READ_TOKEN)).await, 403, "a reader");
+    assert_eq!(status(reload().basic_auth("ops", Some("right"))).await, 403, "a user");
     assert_eq!(status(reload().bearer_auth(WRITE_TOKEN)).await, 200);
 
     // Whoever speaks no TLS learns nothing.
@@ -132,11 +132,45 @@ async fn commands_reach_their_daemon_over_tls_with_the_stores_token() {
     let done = ask(&["silence", "add", "journey=a", "--comment", "x"], &[]).await;
     assert_eq!(done.code, 0, "{done:?}");
     let done = ask(&["silence", "add", "journey=a", "--comment", "x"], &[("JOURNEYD_TOKEN", READ_TOKEN)]).await;
-    assert!(done.code == 2 && done.stderr.contains("takes a token"), "{done:?}");
+    assert!(done.code == 2 && done.stderr.contains("may only read"), "{done:?}");
     let done = ask(&["status"], &[("JOURNEYD_TOKEN", "wrong-wrong-wrong")]).await;
     assert!(done.code == 3 && done.stderr.contains("takes a token"), "{done:?}");
     let done = ask(&["check", "--plan"], &[]).await;
     assert!(done.code == 0 && done.stdout.contains("1 unchanged"), "{done:?}");
+}
+
+/// The port of a daemon that is down may be anybody's: reads show the store's token only where the configuration says that
+/// they take one, and only when asked.
+#[tokio::test]
+async fn a_read_shows_no_token_to_whom_it_does_not_concern() {
+    let journey = "base_url = \"http://127.0.0.1:9\"\n[[steps]]\nid = \"s\"\nrequest = \"GET /\"\n";
+    let auth = "[server.auth]\ntokens = [{ secret = \"t\" }]\n[secrets]\nt = { env = \"T\" }\n";
+    for (auth, shown) in [("", vec![false]), (auth, vec![false, true])] {
+        let thief = Target::start(Act::Reply(response("401 Who", &[], "{}"))).await;
+        let config = format!("journeys = [\"a.toml\"]\n{auth}");
+        let files =
+            [("journeyd.toml", config.as_str()), ("a.toml", journey), ("data/api-token", "the-stores-own-token")];
+        let dir = folder(&files);
+        let args = ["status", "--config", "journeyd.toml", "--url", &thief.url];
+        let done = run(dir.path(), &args, &[("T", WRITE_TOKEN)]).await;
+        assert_eq!(done.code, 3, "{done:?}");
+        let seen: Vec<bool> = thief.requests().iter().map(|r| r.contains("the-stores-own-token")).collect();
+        assert_eq!(seen, shown, "{auth}");
+    }
+}
+
+/// Not that nobody answers somewhere else, but what is wrong here.
+#[tokio::test]
+async fn a_configuration_that_cannot_be_used_is_what_commands_complain_of() {
+    let dir = folder(&[(
+        "journeyd.toml",
+        "journeys = [\"a.toml\"]\n[server]\ntls = { cert_file = \"a\", key_file = \"b\" }\n",
+    )]);
+    let done = run(dir.path(), &["status", "--config", "journeyd.toml"], &[]).await;
+    assert!(
+        done.code == 3 && done.stderr.contains("cannot read a: No such file") && done.stderr.contains("--url"),
+        "{done:?}"
+    );
 }
 
 #[tokio::test]

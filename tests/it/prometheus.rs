@@ -253,3 +253,26 @@ async fn counters_never_go_down_while_it_lives_and_begin_anew_with_it() {
     assert_eq!(sample(&text, runs), Some(0.0));
     assert_eq!(sample(&text, &runs.replace("runs_total", "up")), Some(1.0), "restored from the store");
 }
+
+/// The budget that `check` adds up is never less than what is shown, receivers and their own alerts included.
+#[tokio::test]
+async fn no_more_series_are_shown_than_the_budget_adds_up() {
+    let target = Target::start(Act::Reply(response("200 OK", &[], "ok"))).await;
+    let journey = format!(
+        "base_url = \"{}\"\nschedule = {{ every = \"1s\" }}\n[slo]\nobjective = 99\nlatency = \"1s\"\n[[variants]]\nid = \"a\"\n[[variants]]\nid = \"b\"\n[[steps]]\nid = \"s\"\nrequest = \"GET /\"\n",
+        target.url
+    );
+    let receivers: String =
+        (0..20).map(|n| format!("[receivers.r{n}]\ntype = \"webhook\"\nurl = \"http://127.0.0.1:9/\"\n")).collect();
+    let config = |most: u64| format!("journeys = [\"j.toml\"]\n[metrics]\nmax_series = {most}\n{receivers}");
+    let dir = folder(&[("journeyd.toml", &config(1)), ("j.toml", &journey)]);
+    let refused = crate::support::process::run(dir.path(), &["check", "--config", "journeyd.toml"], &[]).await;
+    assert_eq!(refused.code, 2, "{refused:?}");
+    let (_, rest) = refused.stderr.split_once("need about ").unwrap();
+    let needed: u64 = rest.split(' ').next().unwrap().parse().unwrap();
+    std::fs::write(dir.path().join("journeyd.toml"), config(needed)).unwrap();
+    let daemon = Running::serve(dir.path(), &[]).await;
+    let text = daemon.until_metrics("both have run", |m| m.matches("\njourneyd_journey_up{").count() == 2).await;
+    let shown = text.lines().filter(|l| !l.starts_with('#')).count() as u64;
+    assert!(shown <= needed && needed < shown + 120, "{shown} shown, {needed} added up");
+}
