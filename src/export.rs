@@ -15,6 +15,9 @@ use crate::journey::model::Slo;
 use crate::journey::rule::{BurnWindow, Objective, burn_windows};
 use crate::quantity::show_duration;
 
+/// What is computed at every evaluation; longer windows less often.
+const MANY_HOURS: Duration = Duration::from_secs(6 * 3600);
+
 /// One objective of a journey or variant.
 struct Target<'a> {
     journey: &'a Journey,
@@ -165,53 +168,67 @@ pub struct Exported {
     pub documents: Vec<Json>,
     /// What people should know of it.
     pub notes: Vec<String>,
+    /// Objectives that there are.
+    pub targets: usize,
 }
 
 /// Recording and alert rules for each objective, as Prometheus reads them.
 pub fn prometheus(journeys: &[Arc<Journey>], now: crate::clock::Timestamp, runbooks: &str) -> Exported {
-    let (mut groups, mut notes) = (Vec::new(), Vec::new());
+    let (mut groups, mut notes, mut targets_seen) = (Vec::new(), Vec::new(), 0);
     for target in targets(journeys) {
         let Some(plan) = target.journey.plans.iter().find(|plan| plan.key == *target.key) else { continue };
         let every = interval(target.journey, &crate::journey::link::next_runs(target.journey, plan, now, 20));
-        let mut alerts = 0;
-        for fast in [true, false] {
+        targets_seen += 1;
+        let of = |fast| {
             let mut windows = burn_windows(fast, target.window, every);
             // What runs too rarely for an hour to say something has `down`, and the windows of days.
             windows.retain(|w| w.short * 2 <= w.long);
-            if windows.is_empty() {
-                continue;
-            }
-            alerts += 1;
-            let mut ranges: Vec<Duration> = windows.iter().flat_map(|w| [w.short, w.long]).collect();
-            ranges.sort_unstable();
-            ranges.dedup();
-            let mut rules: Vec<Json> = ranges.into_iter().map(|range| target.record(range)).collect();
-            rules.push(target.alert(fast, &windows, runbooks));
-            let mut group = json!({ "name": format!("{}/{}", target.group(), if fast { "fast" } else { "slow" }) });
-            if !fast {
-                // Windows of days are slow to compute and slow to change.
-                group["interval"] = json!("5m");
-            }
-            group["rules"] = json!(rules);
-            groups.push(group);
-        }
-        if alerts == 0 {
+            windows
+        };
+        let (fast, slow) = (of(true), of(false));
+        if fast.is_empty() && slow.is_empty() {
             notes.push(format!(
                 "{} ({}) gets no rule: it runs too rarely for a burn rate over days; its rule `down` tells of every failure",
                 target.key,
                 target.objective.as_str()
             ));
         }
+        // Each is recorded once, whoever looks at it.
+        let mut ranges: Vec<Duration> = fast.iter().chain(&slow).flat_map(|w| [w.short, w.long]).collect();
+        ranges.sort_unstable();
+        ranges.dedup();
+        let (short, long): (Vec<Duration>, Vec<Duration>) = ranges.into_iter().partition(|range| *range <= MANY_HOURS);
+        for (name, ranges, is_fast, windows) in [("short", short, true, &fast), ("long", long, false, &slow)] {
+            let mut rules: Vec<Json> = ranges.into_iter().map(|range| target.record(range)).collect();
+            if !windows.is_empty() {
+                rules.push(target.alert(is_fast, windows, runbooks));
+            }
+            if rules.is_empty() {
+                continue;
+            }
+            let mut group = json!({ "name": format!("{}/{name}", target.group()) });
+            if !is_fast {
+                // Windows of days are slow to compute and slow to change.
+                group["interval"] = json!("5m");
+            }
+            group["rules"] = json!(rules);
+            groups.push(group);
+        }
     }
-    Exported { documents: vec![json!({ "groups": groups })], notes }
+    Exported { documents: vec![json!({ "groups": groups })], notes, targets: targets_seen }
 }
 
 /// The same objectives as Sloth's `prometheus/v1` takes them, one document for each journey.
 pub fn sloth(journeys: &[Arc<Journey>], runbooks: &str) -> Exported {
     let mut documents: Vec<(String, Json)> = Vec::new();
-    let mut notes =
-        vec!["Sloth's alerts know no least number of failures: at few runs an hour one failed run may page".to_owned()];
+    let (mut notes, mut count) = (Vec::new(), 0);
     for target in targets(journeys) {
+        if count == 0 {
+            notes.push(
+                "Sloth's alerts know no least number of failures: at few runs an hour one failed run may page".into(),
+            );
+        }
+        count += 1;
         let (bad, all) = target.queries("sum", "{{.window}}");
         if target.window != crate::journey::model::SLO_WINDOW {
             let (key, window) = (target.key, in_days(target.window));
@@ -249,7 +266,7 @@ pub fn sloth(journeys: &[Arc<Journey>], runbooks: &str) -> Exported {
             slos.push(slo);
         }
     }
-    Exported { documents: documents.into_iter().map(|(_, document)| document).collect(), notes }
+    Exported { documents: documents.into_iter().map(|(_, document)| document).collect(), notes, targets: count }
 }
 
 /// YAML of what is made here: maps, lists, strings, numbers. Strings stand in double quotes, as JSON writes them,

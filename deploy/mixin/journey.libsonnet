@@ -26,7 +26,7 @@ p.dashboard(
     p.upDown('Steps', 'Each step when it last ran; a step after one that failed stays as it was.',
              'min by (variant, step) (journeyd_step_up{%s})' % j, '{{variant}} {{step}}') + p.at(0, 4, 24, 8),
     p.heatmap('Time of passed runs', 'How many runs took how long; points lead to runs.',
-              'sum by (le) (increase(journeyd_journey_duration_seconds_bucket{%s}[$__interval]))' % j) + p.at(0, 12, 12, 9),
+              'sum by (le) (increase(journeyd_journey_duration_seconds_bucket{%s}[$__rate_interval]))' % j) + p.at(0, 12, 12, 9),
     p.lines('Time of passed runs, percentiles', 'Half, 95 % and 99 % of the runs took no longer.',
             [
               { expr: 'histogram_quantile(%s, sum by (le) (rate(journeyd_journey_duration_seconds_bucket{%s}[$window])))' % [q[0], j], legend: q[1], exemplar: q[1] == 'p95' }
@@ -48,7 +48,7 @@ p.dashboard(
     p.stacked('Answers by class', 'Responses per second by class of status; none is no response.',
               [{ expr: 'sum by (class) (rate(journeyd_step_responses_total{%s}[$window]))' % j, legend: '{{class}}' }], 'reqps') + p.at(12, 37, 12, 8),
     p.stacked('Failures by step and reason', 'Failed steps within the window; points lead to runs.',
-              [{ expr: 'sum by (step, reason) ((journeyd_step_failures_total{%s} unless journeyd_step_failures_total{%s} offset $window) or increase(journeyd_step_failures_total{%s}[$window]))' % [j, j, j], legend: '{{step}} {{reason}}', exemplar: true }], 'short') + p.at(0, 45, 12, 8),
+              [{ expr: 'sum by (step, reason) ((journeyd_step_failures_total{%s} unless journeyd_step_failures_total{%s} offset $window) and on (job, instance) (up{job=~"$job"} offset $window == 1) or increase(journeyd_step_failures_total{%s}[$window]))' % [j, j, j], legend: '{{step}} {{reason}}', exemplar: true }], 'short') + p.at(0, 45, 12, 8),
     p.table('Last answer of each step', 'Status of the last final response; 0 is no response.',
             [{ expr: 'max by (variant, location, step) (journeyd_step_http_status_code{%s})' % j }],
             [['step', 'Step'], ['variant', 'Variant'], ['location', 'Location'], ['Value', 'Status']], 'none') + p.at(12, 45, 12, 8),

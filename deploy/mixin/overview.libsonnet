@@ -42,8 +42,8 @@ p.dashboard(
     p.lines('Time of passed runs, 95th percentile', 'From the first request to the end of the last step; failed runs are not in it.',
             [{ expr: 'histogram_quantile(0.95, sum by (journey, variant, le) (rate(journeyd_journey_duration_seconds_bucket{%s}[$window])))' % j, legend: name, exemplar: true }],
             's') + p.toJourney + p.at(0, 28, 12, 8),
-    p.stacked('Failures by reason', 'Failed steps within the window, by what failed.',
-              [{ expr: 'sum by (reason) ((journeyd_step_failures_total{%s} unless journeyd_step_failures_total{%s} offset $window) or increase(journeyd_step_failures_total{%s}[$window]))' % [j, j, j], legend: '{{reason}}', exemplar: true }],
+    p.stacked('Failures by reason', 'Failed steps within the window, by what failed. A reason that is new counts from its first failure.',
+              [{ expr: 'sum by (reason) ((journeyd_step_failures_total{%s} unless journeyd_step_failures_total{%s} offset $window) and on (job, instance) (up{job=~"$job"} offset $window == 1) or increase(journeyd_step_failures_total{%s}[$window]))' % [j, j, j], legend: '{{reason}}', exemplar: true }],
               'short') + p.at(12, 28, 12, 8),
   ]
 )

@@ -41,7 +41,7 @@ local steps(list) = { thresholds: { mode: 'absolute', steps: [{ color: s[0], val
 
   lines(title, description, queries, unit='short')::
     panel('timeseries', title, description, queries, unit)
-    + { fieldConfig+: { defaults+: { custom: { fillOpacity: 5, lineWidth: 1, showPoints: 'auto', spanNulls: true }, min: 0 } } }
+    + { fieldConfig+: { defaults+: { custom: { fillOpacity: 5, lineWidth: 1, showPoints: 'auto', spanNulls: 3600000 }, min: 0 } } }
     + { options: { legend: { displayMode: 'list', placement: 'bottom' }, tooltip: { mode: 'multi', sort: 'desc' } } },
 
   stacked(title, description, queries, unit='short')::
@@ -65,7 +65,7 @@ local steps(list) = { thresholds: { mode: 'absolute', steps: [{ color: s[0], val
       options: { mergeValues: true, showValue: 'never', rowHeight: 0.85, legend: { displayMode: 'list', placement: 'bottom' } },
     },
 
-  // Cells do not overlap: each counts its own step, which is a minute at least.
+  // A cell counts its own step, which is a minute at least, and the scrape before it.
   heatmap(title, description, expr, unit='s')::
     panel('heatmap', title, description, [{ expr: expr, legend: '{{le}}', format: 'heatmap', exemplar: true }], unit)
     + {
@@ -121,7 +121,7 @@ local steps(list) = { thresholds: { mode: 'absolute', steps: [{ color: s[0], val
   // Leads from a series to its journey.
   toJourney:: {
     fieldConfig+: {
-      defaults+: { links: [{ title: 'Journey ${__field.labels.journey}', url: '/d/journeyd-journey?var-journey=${__field.labels.journey}&var-datasource=${datasource}&${__url_time_range}' }] },
+      defaults+: { links: [{ title: 'Journey ${__field.labels.journey}', url: '/d/journeyd-journey?var-journey=${__field.labels.journey}&var-window=${window}&${datasource:queryparam}&${job:queryparam}&${__url_time_range}' }] },
     },
   },
 

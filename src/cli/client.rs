@@ -95,7 +95,8 @@ impl Daemon {
                 None => (None, "this machine's daemon (it is not shown to others)".to_owned()),
             },
         };
-        let asks = !own || config.as_ref().is_none_or(|c| c.access.auth.is_some());
+        let given = args.token_file.is_some() || env.contains_key("JOURNEYD_TOKEN");
+        let asks = given || !own || config.as_ref().is_none_or(|c| c.access.auth.is_some());
         let mut client = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_PATIENCE);
         if let Some(tls) = config.as_ref().and_then(|c| c.access.tls.as_ref()).filter(|_| own) {
             client = client.tls_backend_preconfigured(knowing(&tls.certificate).map_err(|e| e.to_string())?);

@@ -48,7 +48,7 @@ fn rules(args: &RulesArgs) -> Exit {
     };
     let documents: Vec<String> = exported.documents.iter().map(export::yaml).collect();
     let text = documents.join("---\n");
-    if !text.contains("objective") {
+    if exported.targets == 0 {
         say("note: no journey has [slo] objective; --generic gives rules that need none");
     }
     exported.notes.iter().for_each(|note| say(&format!("note: {note}")));

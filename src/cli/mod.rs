@@ -562,9 +562,18 @@ fn own_fault(text: &str) -> Exit {
 }
 
 fn tell(findings: &[Diagnostic]) {
-    if !findings.is_empty() {
-        let coloured = std::io::stderr().is_terminal() && !FOR_MACHINES.load(Ordering::Relaxed);
-        say(render_all(findings, coloured).trim_end());
+    if FOR_MACHINES.load(Ordering::Relaxed) {
+        for finding in findings {
+            let text = render_all(std::slice::from_ref(finding), false);
+            // Without the sum at its end.
+            let text = text.trim_end().rsplit_once("\n\n").map_or(text.trim_end(), |(first, _)| first);
+            match finding.gravity {
+                Gravity::Error => tracing::error!(advice = "mend what it names", "{text}"),
+                Gravity::Warning => tracing::warn!("{text}"),
+            }
+        }
+    } else if !findings.is_empty() {
+        say(render_all(findings, std::io::stderr().is_terminal()).trim_end());
     }
 }
 

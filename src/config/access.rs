@@ -15,7 +15,7 @@ use crate::config::files::normalise;
 use crate::config::notify::read_reference;
 use crate::config::secrets::Secrets;
 use crate::config::{DEFAULT_LISTEN, Request};
-use crate::diag::Diagnostic;
+use crate::diag::{Diagnostic, Gravity};
 use crate::document::{Field, TableReader, Text, as_text};
 use crate::web::access::{Access, Auth, Scope, Tls};
 
@@ -54,7 +54,7 @@ pub fn access(server: Option<&TableReader<'_, '_, '_>>, secrets: &Secrets, reque
 }
 
 fn read_tls(table: &TableReader<'_, '_, '_>, request: &Request, base: &Path) -> Option<Tls> {
-    let file = |field: &'static Field| {
+    let file = |field: &'static Field, gravity: Gravity| {
         if table.get(field).is_none() {
             table.missing(field, "`tls`", "a certificate and its key go together");
         }
@@ -64,13 +64,16 @@ fn read_tls(table: &TableReader<'_, '_, '_>, request: &Request, base: &Path) -> 
             Ok(pem) => Some((text, path, pem)),
             Err(error) => {
                 let message = format!("cannot read {}: {error}", path.display());
-                table.source.push(table.source.error(text.span, message, "this file"));
+                let mut unread = table.source.error(text.span, message, "this file");
+                unread.gravity = gravity;
+                table.source.push(unread);
                 None
             }
         }
     };
-    let (certificate, key) = (file(&server_tls::CERT_FILE), file(&server_tls::KEY_FILE));
-    let ((cert_text, cert_path, cert_pem), (key_text, key_path, key_pem)) = (certificate?, key?);
+    // A key may be the service's alone: whoever checks by hand, or asks the daemon for something, does without it.
+    let (certificate, key) = (file(&server_tls::CERT_FILE, Gravity::Error), file(&server_tls::KEY_FILE, request.unset));
+    let (cert_text, cert_path, cert_pem) = certificate?;
     let wrong = |span, path: &Path, label: String| {
         table.source.push(table.source.error(span, format!("{} cannot be used", path.display()), label));
     };
@@ -84,6 +87,9 @@ fn read_tls(table: &TableReader<'_, '_, '_>, request: &Request, base: &Path) -> 
         wrong(cert_text.span, &cert_path, "it holds no certificate in PEM form".to_owned());
         return None;
     };
+    let Some((key_text, key_path, key_pem)) = key else {
+        return Some(Tls { config: None, certificate: first });
+    };
     let Ok(key) = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()) else {
         wrong(key_text.span, &key_path, "it holds no unencrypted private key in PEM form".to_owned());
         return None;
@@ -95,7 +101,7 @@ fn read_tls(table: &TableReader<'_, '_, '_>, request: &Request, base: &Path) -> 
     match built {
         Ok(mut config) => {
             config.alpn_protocols = vec![b"http/1.1".to_vec()];
-            Some(Tls { config: Arc::new(config), certificate: first })
+            Some(Tls { config: Some(Arc::new(config)), certificate: first })
         }
         Err(error) => {
             let message = format!("certificate and key cannot be used together: {error}");

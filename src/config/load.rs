@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
-
 use crate::alert::longest_look;
 use crate::config::fields::{self, config, limits, metrics, server, store};
 use crate::config::files::{Files, fixed_folder, folder, normalise};
 use crate::config::library::FolderLibrary;
 use crate::config::notify;
+use crate::config::plan::version_of;
 use crate::config::routes::{check_routes, routes};
 use crate::config::secrets::{self, Secrets};
 use crate::config::{Config, Heartbeat, access, quiet};
@@ -104,9 +103,7 @@ pub fn load(request: &Request) -> Result<Loaded, LoadError> {
     if let Some(names) = &request.select {
         daemon.journeys = names.iter().map(|name| select(name, &daemon.journeys)).collect::<Result<_, _>>()?;
     }
-    let mut texts = Sha256::new();
-    texts.update(config_file.as_ref().map_or("", |file| &file.text));
-    let journeys = load_journeys(request, &daemon, &mut texts, &findings)?;
+    let journeys = load_journeys(request, &daemon, &findings)?;
     let besides = series_besides(daemon.notify.receivers.len());
     let needed = besides + series_of(&journeys, daemon.metrics);
     let told_in = config_file.clone();
@@ -142,7 +139,7 @@ pub fn load(request: &Request) -> Result<Loaded, LoadError> {
     daemon.store.samples =
         journeys.iter().flat_map(|j| &j.rules).map(|rule| longest_look(&rule.kind)).max().unwrap_or_default();
     let config = (!has_errors).then(|| Config {
-        version: texts.finalize().iter().take(6).map(|b| format!("{b:02x}")).collect(),
+        version: version_of(told_in.as_ref().map_or("", |file| &file.text), &journeys, daemon.metrics),
         listen: daemon.listen,
         access: daemon.access,
         limits: daemon.limits,
@@ -403,12 +400,7 @@ fn find_journeys(
     out
 }
 
-fn load_journeys(
-    request: &Request,
-    daemon: &Daemon,
-    texts: &mut Sha256,
-    findings: &Findings,
-) -> Result<Vec<Arc<Journey>>, LoadError> {
+fn load_journeys(request: &Request, daemon: &Daemon, findings: &Findings) -> Result<Vec<Arc<Journey>>, LoadError> {
     let mut journeys: Vec<Arc<Journey>> = Vec::new();
     let mut libraries: HashMap<PathBuf, FolderLibrary<'_>> = HashMap::new();
     let mut defaults = daemon.defaults.clone();
@@ -438,8 +430,6 @@ fn load_journeys(
                 continue;
             }
         };
-        texts.update(name.as_os_str().as_encoded_bytes());
-        texts.update(&text);
         let file = SourceFile::new(name.display().to_string(), text);
         let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         let place = || Place { file: Arc::clone(&file), span: 0..0 };

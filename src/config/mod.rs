@@ -39,7 +39,7 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:15769";
 /// A complete, valid configuration.
 #[derive(Clone)]
 pub struct Config {
-    /// Of the texts of its files, fragments apart: another text is another version.
+    /// Another one is another configuration.
     pub version: String,
     pub listen: SocketAddr,
     pub access: Access,

@@ -1,6 +1,7 @@
 //! What a reload would do: the journeys in force against those of a configuration. Pure.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -47,7 +48,13 @@ pub fn summaries(config: &Config) -> Vec<Summary> {
     config.journeys.iter().map(|journey| summary(journey, config.metrics)).collect()
 }
 
-fn summary(journey: &std::sync::Arc<Journey>, metrics: MetricsSettings) -> Summary {
+/// Names a configuration: its own text, and what its journeys come to, fragments included.
+pub fn version_of(text: &str, journeys: &[Arc<Journey>], metrics: MetricsSettings) -> String {
+    let journeys: Vec<Summary> = journeys.iter().map(|journey| summary(journey, metrics)).collect();
+    digest(&format!("{text}{journeys:?}"))[..12].to_owned()
+}
+
+fn summary(journey: &Arc<Journey>, metrics: MetricsSettings) -> Summary {
     let mut steps: BTreeMap<String, StepSummary> = BTreeMap::new();
     let mut order = Vec::new();
     for step in journey.plans.iter().flat_map(|plan| plan.all_steps()) {

@@ -13,14 +13,15 @@ use crate::metrics::families::{Gauges, flag};
 use crate::report::{Failure, LastResult, Outcome, Phases, Reason, RunReport, StepOutcome};
 use crate::timetable::Timetable;
 
-/// How many due times may pass without a result before the last one is no answer any more.
+/// A result that is older is no answer any more. The grid of due times is walked one further, as a run may end anywhere
+/// between two.
 const INTERVALS: u32 = 3;
 
 /// What `blackbox_exporter` would say of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LastProbe {
-    /// When the last run that confirmed that the journey is looked at was due.
-    pub due: Timestamp,
+    /// When the last run ended that confirmed that the journey is looked at.
+    pub at: Timestamp,
     success: bool,
     duration: Duration,
     /// `None` after a restart: the store keeps what the journey came to, not how.
@@ -77,7 +78,7 @@ impl LastProbe {
             ),
         };
         Some(Self {
-            due: report.scheduled_at,
+            at: report.ended_at(),
             success: report.outcome == Outcome::Passed,
             duration: report.duration,
             exchange: Some(exchanged),
@@ -87,7 +88,7 @@ impl LastProbe {
     /// What the store knows of the last run.
     pub fn restored(last: &LastResult) -> Option<Self> {
         let duration = last.last_duration.unwrap_or_default();
-        Some(Self { due: last.last_run? - duration, success: last.up?, duration, exchange: None })
+        Some(Self { at: last.last_run?, success: last.up?, duration, exchange: None })
     }
 
     #[expect(clippy::cast_precision_loss, reason = "Prometheus values are f64")]
@@ -155,7 +156,7 @@ pub enum Probed {
 fn is_stale(timetable: &Timetable, key: &JourneyKey, last: Timestamp, now: Timestamp) -> bool {
     let id = key.to_string();
     let mut due = last;
-    for _ in 0..INTERVALS {
+    for _ in 0..=INTERVALS {
         match timetable.next_after(&id, due) {
             Some(next) => due = next,
             // Never due again: what was found last stands.
@@ -181,9 +182,9 @@ pub fn answer(
     }
     match last {
         None => Probed::Stale(format!("`{key}` has no result yet")),
-        Some(last) if journey.enabled && is_stale(&journey.schedule, key, last.due, now) => Probed::Stale(format!(
+        Some(last) if journey.enabled && is_stale(&journey.schedule, key, last.at, now) => Probed::Stale(format!(
             "the last result of `{key}` is {} s old, more than {INTERVALS} intervals",
-            now.since(last.due).as_secs()
+            now.since(last.at).as_secs()
         )),
         Some(_) if !journey.enabled => Probed::Stale(format!("`{}` is disabled", key.journey)),
         Some(last) => Probed::Text(last.write(format)),

@@ -144,7 +144,7 @@ impl JourneySeries {
             self.maintenance += 1;
             // What was found before stands, and is not stale: somebody looks.
             if let Some(probe) = &mut self.probe {
-                probe.due = report.scheduled_at;
+                probe.at = report.ended_at();
             }
             return;
         }

@@ -318,17 +318,25 @@ fn a_probe_has_the_last_result_until_it_is_three_intervals_old() {
     {
         assert!(text.lines().any(|l| l == line), "{line}\n{text}");
     }
-    assert!(ask("v", 1000 + 100).contains("probe_success 0"));
-    assert!(ask("v", 1000 + 200).starts_with("stale: the last result of `j/v` is "), "{}", ask("v", 1200));
+    assert!(ask("v", 1000 + 180).contains("probe_success 0"));
+    assert!(ask("v", 1000 + 241).starts_with("stale: the last result of `j/v` is "), "{}", ask("v", 1241));
+    // One that takes longer than three intervals is fresh when it ends.
+    let mut long = report("j", Some("v"), Outcome::Passed, vec![]);
+    long.scheduled_at = Timestamp::from_secs(400);
+    long.started_at = Timestamp::from_secs(400);
+    long.duration = Duration::from_secs(590);
+    metrics.observe(&long);
+    assert!(ask("v", 1000).contains("probe_success 1"), "{}", ask("v", 1000));
+    metrics.observe(&report("j", Some("v"), Outcome::Failed(Reason::Http5xx), vec![]));
     // An errored run says nothing of the target; one in a maintenance window keeps what was found before alive.
     let mut later = report("j", Some("v"), Outcome::Errored(Fault::Fds), vec![]);
-    later.scheduled_at = Timestamp::from_secs(1190);
+    later.started_at = Timestamp::from_secs(1230);
     metrics.observe(&later);
-    assert!(ask("v", 1200).starts_with("stale"));
+    assert!(ask("v", 1241).starts_with("stale"));
     later.outcome = Outcome::Passed;
     later.maintenance = Some("release".into());
     metrics.observe(&later);
-    assert!(ask("v", 1200).contains("probe_success 0"));
+    assert!(ask("v", 1241).contains("probe_success 0"));
 }
 
 #[test]

@@ -25,7 +25,7 @@ use uuid::Uuid;
 use crate::clock::Timestamp;
 use crate::ids::ReceiverId;
 use crate::notify::Dialect;
-use crate::notify::message::{AlertFact, Because, Kind, Message};
+use crate::notify::message::{Because, Kind, Message};
 use crate::notify::retry::{self, End, Verdict};
 use crate::notify::route::Pace;
 use crate::report::words;
@@ -219,9 +219,6 @@ impl Backlog {
     }
 
     fn put(&mut self, receiver: &ReceiverId, message: Message, sequence: u32, not_before: Timestamp, pace: Duration) {
-        if message.kind != Kind::Resolved {
-            self.supersede_ends(receiver, &message);
-        }
         // With its beginning: a number that a failing store forgot must not stand for another incident later.
         // In milliseconds: that is what the store keeps of it.
         let (incident, began) = (message.incident, message.started_at.micros().div_euclid(1000));
@@ -244,32 +241,6 @@ impl Backlog {
         };
         self.changed.insert(row.key());
         self.rows.insert(row.key(), row);
-    }
-
-    /// A receiver that is told again and again knows an alert by its labels, not by its incident: the end of the last
-    /// outage must not be repeated into the next one.
-    fn supersede_ends(&mut self, receiver: &ReceiverId, message: &Message) {
-        if !self.receivers.get(receiver).is_some_and(|post| post.dialect.resends()) {
-            return;
-        }
-        let same = |row: &Row| {
-            let ends = |fact: &AlertFact| {
-                message.alerts.iter().any(|new| new.rule == fact.rule && new.journey.key() == fact.journey.key())
-            };
-            row.message.alerts.iter().any(ends)
-        };
-        let repeated = |row: &&mut Row| {
-            row.receiver == *receiver
-                && row.incident != message.incident
-                && row.message.kind == Kind::Resolved
-                && row.state == RowState::Waiting
-                && same(row)
-        };
-        for row in self.rows.values_mut().filter(repeated) {
-            row.state = if row.ended_at.is_some() { RowState::Delivered } else { RowState::Replaced };
-            row.ended_at.get_or_insert(message.at);
-            self.changed.insert(row.key());
-        }
     }
 
     /// An incident opened.

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
 
 use crate::entropy::random_u64;
 use crate::secret::Secret;
@@ -30,7 +31,8 @@ pub struct Access {
 /// The certificate that is shown, and its key.
 #[derive(Clone)]
 pub struct Tls {
-    pub config: Arc<rustls::ServerConfig>,
+    /// `None` where the key may not be read, which only a daemon needs.
+    pub config: Option<Arc<rustls::ServerConfig>>,
     /// So that commands on this machine know their daemon.
     pub certificate: CertificateDer<'static>,
 }
@@ -99,8 +101,8 @@ pub struct Guard {
     remembered: Mutex<HashSet<[u8; 32]>>,
     key: [u8; 32],
     /// One hash at a time: bcrypt is slow by design, and runs are measured on this machine.
-    turn: tokio::sync::Semaphore,
-    queue: tokio::sync::Semaphore,
+    turn: Arc<Semaphore>,
+    queue: Arc<Semaphore>,
 }
 
 impl Guard {
@@ -112,8 +114,8 @@ impl Guard {
             own,
             remembered: Mutex::default(),
             key,
-            turn: tokio::sync::Semaphore::new(1),
-            queue: tokio::sync::Semaphore::new(QUEUE),
+            turn: Arc::new(Semaphore::new(1)),
+            queue: Arc::new(Semaphore::new(QUEUE)),
         }
     }
 
@@ -126,7 +128,7 @@ impl Guard {
     }
 
     pub fn tls(&self) -> Option<Arc<rustls::ServerConfig>> {
-        self.access().tls.as_ref().map(|tls| Arc::clone(&tls.config))
+        self.access().tls.as_ref().and_then(|tls| tls.config.clone())
     }
 
     /// Whether somebody is asked who it is; and whether by name and password.
@@ -181,9 +183,14 @@ impl Guard {
         if remembered().contains(&mark) {
             return Admission::Welcome;
         }
-        let Ok(_place) = self.queue.try_acquire() else { return Admission::Busy };
-        let Ok(_turn) = self.turn.acquire().await else { return Admission::Busy };
-        let compared = tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash).unwrap_or(false)).await;
+        let Ok(place) = Arc::clone(&self.queue).try_acquire_owned() else { return Admission::Busy };
+        let Ok(turn) = Arc::clone(&self.turn).acquire_owned().await else { return Admission::Busy };
+        // Both go along: whoever hangs up does not end the work that he began, and must not make room for more.
+        let compare = move || {
+            let _until_it_is_done = (place, turn);
+            bcrypt::verify(password, &hash).unwrap_or(false)
+        };
+        let compared = tokio::task::spawn_blocking(compare).await;
         if known.is_none() || !compared.unwrap_or(false) {
             return Admission::Unknown;
         }
@@ -272,6 +279,27 @@ mod tests {
         assert_eq!(guard.admit("/", &basic("ops:wrong")).await, Admission::Busy);
         assert_eq!(guard.admit("/", &basic("ops:right")).await, Admission::Welcome, "remembered");
         assert_eq!(guard.admit("/", &headers("Bearer reads")).await, Admission::Welcome);
+    }
+
+    /// bcrypt goes on when the client has gone: its place in the queue is taken until then.
+    #[tokio::test]
+    async fn who_hangs_up_makes_no_room() {
+        let slow = BTreeMap::from([("ops".to_owned(), bcrypt::hash("right", 10).unwrap())]);
+        let guard = Guard::new(Access { tls: None, auth: Some(Auth { users: slow, ..Auth::default() }) }, None);
+        let given = basic("ops:wrong");
+        {
+            let asking = guard.admit("/", &given);
+            tokio::pin!(asking);
+            tokio::select! {
+                biased;
+                _ = &mut asking => panic!("it takes a while"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+        assert_eq!(guard.queue.available_permits(), QUEUE - 1);
+        assert_eq!(guard.turn.available_permits(), 0);
+        // And free once it is done.
+        assert_eq!(guard.admit("/", &basic("ops:right")).await, Admission::Welcome);
     }
 
     #[tokio::test]

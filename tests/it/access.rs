@@ -145,14 +145,22 @@ async fn commands_reach_their_daemon_over_tls_with_the_stores_token() {
 async fn a_read_shows_no_token_to_whom_it_does_not_concern() {
     let journey = "base_url = \"http://127.0.0.1:9\"\n[[steps]]\nid = \"s\"\nrequest = \"GET /\"\n";
     let auth = "[server.auth]\ntokens = [{ secret = \"t\" }]\n[secrets]\nt = { env = \"T\" }\n";
-    for (auth, shown) in [("", vec![false]), (auth, vec![false, true])] {
+    let mine = ("JOURNEYD_TOKEN", "the-stores-own-token");
+    let cases = [
+        ("", None, vec![false]),
+        (auth, None, vec![false, true]),
+        // Who gives one himself means it.
+        ("", Some(mine), vec![false, true]),
+    ];
+    for (auth, given, shown) in cases {
         let thief = Target::start(Act::Reply(response("401 Who", &[], "{}"))).await;
         let config = format!("journeys = [\"a.toml\"]\n{auth}");
         let files =
             [("journeyd.toml", config.as_str()), ("a.toml", journey), ("data/api-token", "the-stores-own-token")];
         let dir = folder(&files);
         let args = ["status", "--config", "journeyd.toml", "--url", &thief.url];
-        let done = run(dir.path(), &args, &[("T", WRITE_TOKEN)]).await;
+        let env: Vec<(&str, &str)> = given.into_iter().chain([("T", WRITE_TOKEN)]).collect();
+        let done = run(dir.path(), &args, &env).await;
         assert_eq!(done.code, 3, "{done:?}");
         let seen: Vec<bool> = thief.requests().iter().map(|r| r.contains("the-stores-own-token")).collect();
         assert_eq!(seen, shown, "{auth}");

@@ -111,11 +111,11 @@ fn a_broken_rule_fails_its_test() {
         ("alerts", "ratio_increase5m > 0.02", "ratio_increase1h > 0.02", "two more failed runs burn it fast"),
         (
             "alerts",
-            "next_run_timestamp_seconds > 300",
-            "last_run_timestamp_seconds > 300",
+            "next_run_timestamp_seconds) > 300",
+            "last_run_timestamp_seconds) > 300",
             "hourly and office-hours journeys",
         ),
-        ("alerts", "alert=\"no_data\"} == 1", "alert=\"no_data\"} == 2", "hourly and office-hours journeys"),
+        ("alerts", "alert=\"no_data\"}) == 1", "alert=\"no_data\"}) == 2", "hourly and office-hours journeys"),
         ("alerts", "== 0 or absent(up{job=\"journeyd\"})", "== 0", "so is one that is scraped by nobody"),
         ("alerts", "up{job=\"journeyd\"} == 0 or", "up{job=\"journeyd\"} == 2 or", "a daemon that cannot be scraped"),
         ("alerts", "> 0) > 0.5", "> 0) >= 0.01", "a receiver that refuses is told"),
@@ -199,9 +199,11 @@ async fn exported_rules_are_rules_and_the_shipped_ones_come_out_whole() {
     if have("promtool") {
         let dir = folder(&[("own.yml", &own), ("generic.yml", &generic)]);
         let told = succeeds(
-            Command::new("promtool").args(["check", "rules", "own.yml", "generic.yml"]).current_dir(dir.path()),
+            Command::new("promtool")
+                .args(["check", "rules", "--lint=all", "--lint-fatal", "own.yml", "generic.yml"])
+                .current_dir(dir.path()),
         );
-        assert!(told.contains("35 rules found"), "{told}");
+        assert!(told.contains("36 rules found"), "{told}");
     }
     if let Some(python) = python() {
         let dir = folder(&[("sloth.yml", &sloth)]);
@@ -391,7 +393,7 @@ fn have_kubectl() -> bool {
 async fn the_packages_configuration_is_the_shipped_one_and_loads() {
     let shipped = read("config/journeyd.toml");
     let moved = shipped
-        .replace("#:schema ./schema/config.json", "#:schema /usr/share/journeyd/schema/config.json")
+        .replace("#:schema ./schema/config.json", "#:schema /usr/share/journeyd/config/schema/config.json")
         .replace("journeys = [\"../journeys/*.toml\"]", "journeys = [\"journeys/*.toml\"]")
         .replace("\ndir = \"../data\"", "\ndir = \"/var/lib/journeyd\"");
     assert!(
@@ -467,10 +469,12 @@ async fn the_debian_package_installs_keeps_what_was_changed_and_leaves_nothing_w
     let unit = std::fs::read_to_string(machine.path("usr/lib/systemd/system/journeyd.service")).unwrap();
     assert!(unit.contains("ExecStart=/usr/bin/journeyd serve --config /etc/journeyd/journeyd.toml"), "{unit}");
     for file in [
-        "usr/share/doc/journeyd/deploy/prometheus/journeyd.alerts.yml",
-        "usr/share/doc/journeyd/deploy/grafana/dashboards/journeyd-slo.json",
-        "usr/share/doc/journeyd/docs/runbooks.md",
+        "usr/share/journeyd/deploy/prometheus/journeyd.alerts.yml",
+        "usr/share/journeyd/deploy/grafana/dashboards/journeyd-slo.json",
+        "usr/share/journeyd/docs/runbooks.md",
         "usr/share/doc/journeyd/copyright",
+        "usr/share/journeyd/docs/migrate/gatus/journeyd.toml",
+        "usr/share/journeyd/config/schema/journey.json",
     ] {
         assert!(machine.path(file).is_file(), "{file}");
     }

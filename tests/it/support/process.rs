@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 
 use super::{PATIENCE, eventually, get};
 
@@ -50,6 +51,8 @@ impl From<Output> for Finished {
 /// A journeyd that goes on until told otherwise.
 pub struct Running {
     child: Child,
+    /// They end with the output.
+    readers: Vec<JoinHandle<()>>,
     pub output: Arc<Mutex<String>>,
     /// `http://address` of the metrics.
     pub url: String,
@@ -82,19 +85,21 @@ impl Running {
     pub fn spawn(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let output = Arc::new(Mutex::new(String::new()));
-        collect(child.stdout.take().unwrap(), Arc::clone(&output));
-        collect(child.stderr.take().unwrap(), Arc::clone(&output));
-        Self { child, output, url: String::new(), shop: String::new() }
+        let readers = vec![
+            collect(child.stdout.take().unwrap(), Arc::clone(&output)),
+            collect(child.stderr.take().unwrap(), Arc::clone(&output)),
+        ];
+        Self { child, output, readers, url: String::new(), shop: String::new() }
     }
 
     pub async fn start(command: Command, mark: &str) -> Self {
-        let Self { child, output, .. } = Self::spawn(command);
+        let Self { child, output, readers, .. } = Self::spawn(command);
         let url = eventually("the daemon's address", || async {
             let text = output.lock().unwrap().clone();
             address_after(&text, mark)
         })
         .await;
-        let running = Self { child, output, url, shop: String::new() };
+        let running = Self { child, output, readers, url, shop: String::new() };
         eventually("ready", || async { (get(&format!("{}/-/ready", running.url)).await.0 == 200).then_some(()) }).await;
         running
     }
@@ -128,6 +133,10 @@ impl Running {
     /// Waits for the end and gives the exit code.
     pub async fn ended(&mut self) -> i32 {
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("journeyd ended").unwrap();
+        // Its last words too.
+        for reader in self.readers.drain(..) {
+            tokio::time::timeout(PATIENCE, reader).await.expect("its output ends with it").unwrap();
+        }
         status.code().unwrap_or(-1)
     }
 
@@ -139,7 +148,7 @@ impl Running {
     }
 }
 
-fn collect(stream: impl AsyncRead + Unpin + Send + 'static, output: Arc<Mutex<String>>) {
+fn collect(stream: impl AsyncRead + Unpin + Send + 'static, output: Arc<Mutex<String>>) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut lines = BufReader::new(stream).lines();
         while let Ok(Some(line)) = lines.next_line().await {
@@ -147,7 +156,7 @@ fn collect(stream: impl AsyncRead + Unpin + Send + 'static, output: Arc<Mutex<St
             output.push_str(&line);
             output.push('\n');
         }
-    });
+    })
 }
 
 fn address_after(text: &str, mark: &str) -> Option<String> {
