@@ -8,20 +8,13 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use crate::cli::client::{Daemon, PATIENCE, Trouble};
-use crate::cli::{BackupArgs, Exit, IncidentCommand, NowArgs, SilenceCommand, StatusArgs, own_fault, print, say};
+use crate::cli::{BackupArgs, Exit, IncidentCommand, NowArgs, SilenceCommand, StatusArgs, out, own_fault, print, say};
 use crate::clock::{Timestamp, now};
 use crate::config::files::environment;
 use crate::notify::message::lasting;
 
 /// A run by hand takes as long as its journey may.
 const RUN_PATIENCE: Duration = Duration::from_secs(600);
-
-fn out(text: &str) -> Exit {
-    match print(text) {
-        Ok(()) => Exit::Fine,
-        Err(error) => own_fault(&error.to_string()),
-    }
-}
 
 fn word<'a>(value: &'a Json, key: &str) -> &'a str {
     value[key].as_str().unwrap_or("")

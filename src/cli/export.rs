@@ -1,6 +1,6 @@
 //! `journeyd export`: rules and dashboards for Prometheus and Grafana.
 
-use crate::cli::{Exit, ExportCommand, RulesArgs, RulesFormat, open_config, own_fault, print, say};
+use crate::cli::{Exit, ExportCommand, RulesArgs, RulesFormat, open_config, out, own_fault, say};
 use crate::clock::now;
 use crate::export;
 
@@ -24,7 +24,7 @@ pub fn export(command: ExportCommand) -> Exit {
             let written = std::fs::create_dir_all(&folder)
                 .and_then(|()| DASHBOARDS.iter().try_for_each(|(name, text)| std::fs::write(folder.join(name), text)));
             match written {
-                Ok(()) => done(&DASHBOARDS.map(|(name, _)| format!("{}\n", folder.join(name).display())).concat()),
+                Ok(()) => out(&DASHBOARDS.map(|(name, _)| format!("{}\n", folder.join(name).display())).concat()),
                 Err(error) => own_fault(&format!("cannot write to {}: {error}", folder.display())),
             }
         }
@@ -36,7 +36,7 @@ fn rules(args: &RulesArgs) -> Exit {
     if args.generic {
         // One file: a group's rules find each other in any order.
         let groups = ALERTS.split_once("groups:\n").map_or("", |(_, groups)| groups);
-        return done(&format!("{RECORDING}{groups}").replace(RUNBOOKS, runbooks));
+        return out(&format!("{RECORDING}{groups}").replace(RUNBOOKS, runbooks));
     }
     let config = match open_config(&args.config) {
         Ok((config, _)) => config,
@@ -52,12 +52,5 @@ fn rules(args: &RulesArgs) -> Exit {
         say("note: no journey has [slo] objective; --generic gives rules that need none");
     }
     exported.notes.iter().for_each(|note| say(&format!("note: {note}")));
-    done(&text)
-}
-
-fn done(text: &str) -> Exit {
-    match print(text) {
-        Ok(()) => Exit::Fine,
-        Err(error) => own_fault(&error.to_string()),
-    }
+    out(&text)
 }

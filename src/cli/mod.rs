@@ -556,6 +556,14 @@ fn print(text: &str) -> std::io::Result<()> {
     }
 }
 
+/// A command's result, and what comes of writing it.
+fn out(text: &str) -> Exit {
+    match print(text) {
+        Ok(()) => Exit::Fine,
+        Err(error) => own_fault(&error.to_string()),
+    }
+}
+
 fn own_fault(text: &str) -> Exit {
     say(&format!("error: {text}"));
     Exit::OwnFault

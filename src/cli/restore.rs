@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::DirBuilderExt as _;
 
-use crate::cli::{Exit, RestoreArgs, open_config, own_fault, print, say};
+use crate::cli::{Exit, RestoreArgs, open_config, out, own_fault, say};
 use crate::clock::now;
 use crate::store::{StoreError, lock, read::is_store};
 
@@ -34,16 +34,9 @@ pub fn restore(args: &RestoreArgs) -> Exit {
         Err(error) => return own_fault(&format!("cannot use {}: {error}", dir.display())),
     };
     match put_in_place(&args.file, dir) {
-        Ok(Some(aside)) => done(&format!("{shown} is the store now; the one before is kept as {}\n", aside.display())),
-        Ok(None) => done(&format!("{shown} is the store now\n")),
+        Ok(Some(aside)) => out(&format!("{shown} is the store now; the one before is kept as {}\n", aside.display())),
+        Ok(None) => out(&format!("{shown} is the store now\n")),
         Err(error) => own_fault(&format!("cannot put it into {}: {error}", dir.display())),
-    }
-}
-
-fn done(text: &str) -> Exit {
-    match print(text) {
-        Ok(()) => Exit::Fine,
-        Err(error) => own_fault(&error.to_string()),
     }
 }
 

@@ -288,6 +288,15 @@ fn of_changes_the_last_five_of_a_service_are_shown_and_standing_still_is_none() 
     assert_eq!(shown, [line("c", 4), line("a", 5), line("d", 6), line("e", 7), line("f", 8)]);
 }
 
+/// From our own clock: /proc/stat, where the crate takes it from, is hidden by the shipped unit.
+#[test]
+fn the_start_of_the_process_needs_no_proc_stat() {
+    let before = now().as_secs_f64();
+    let metrics = Metrics::new(SETTINGS);
+    let started: f64 = value(&text(&metrics, Format::Text), "process_start_time_seconds").unwrap().parse().unwrap();
+    assert!(started >= before, "{started} is the kernel's word for it");
+}
+
 #[test]
 fn a_probe_has_the_last_result_until_it_is_three_intervals_old() {
     let j = journey(

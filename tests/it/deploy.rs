@@ -319,7 +319,7 @@ async fn the_composed_daemon_walks_the_shop_that_stands_alone() {
 
 #[tokio::test]
 async fn the_kubernetes_base_builds_and_every_object_is_valid() {
-    if !have_kubectl() {
+    if !have("kubectl") {
         return;
     }
     let built = succeeds(Command::new("kubectl").arg("kustomize").arg(root().join("deploy/kubernetes")));
@@ -377,15 +377,6 @@ throw new Error('a broken object passes');
     let pod = folder(&[("journeyd.toml", &config), ("journeys/example.toml", example)]);
     let done = run(pod.path(), &["check", "--deny-warnings", "--config", "journeyd.toml"], &[]).await;
     assert_eq!(done.code, 0, "{done:?}");
-}
-
-fn have_kubectl() -> bool {
-    let found = Command::new("kubectl").args(["version", "--client"]).output().is_ok();
-    if !found {
-        assert!(!all_required(), "kubectl is not installed: ./tests/run --install");
-        eprintln!("SKIPPED: kubectl is not installed");
-    }
-    found
 }
 
 /// The package's configuration is the shipped one with the package's places.

@@ -7,9 +7,10 @@ use serde_json::Value as Json;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::support::monitoring::{free_port, have};
 use crate::support::process::{Running, run};
 use crate::support::target::{Target, response};
-use crate::support::{all_required, eventually, folder, get, python, root};
+use crate::support::{eventually, folder, get, python, root};
 
 fn journey(target: &str) -> String {
     format!(
@@ -20,10 +21,6 @@ fn journey(target: &str) -> String {
 
 const AT_ONCE: &str = "[[routes]]\nto = [\"ops\"]\ngroup_wait = \"0s\"\ngroup_interval = \"1s\"\n";
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// Debian's Alertmanager, telling `hook` of everything at once.
 struct Alertmanager {
     url: String,
@@ -33,14 +30,7 @@ struct Alertmanager {
 
 impl Alertmanager {
     async fn telling(hook: &str) -> Option<Self> {
-        let found = std::process::Command::new("prometheus-alertmanager")
-            .arg("--version")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        if found.is_err() {
-            assert!(!all_required(), "prometheus-alertmanager is not installed: ./tests/run --install");
-            eprintln!("SKIPPED: prometheus-alertmanager is not installed (./tests/run --install)");
+        if !have("prometheus-alertmanager") {
             return None;
         }
         let config = format!(

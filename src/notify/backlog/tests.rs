@@ -432,6 +432,17 @@ fn the_end_of_one_outage_is_told_beside_the_beginning_of_the_next() {
 }
 
 #[test]
+fn what_is_only_told_again_waits_for_nothing_until_that_fails() {
+    let mut b = with(&[("am", Dialect::Alertmanager.into())]);
+    b.fire(&outage(Kind::Firing, Because::First, 1, at(0)), 1, vec![(id("am"), pace(0))], at(0));
+    assert_eq!(b.queue_lengths()[&id("am")], 1);
+    assert_eq!(go(&mut b, &answer(200), at(0)).len(), 1);
+    assert_eq!(b.queue_lengths()[&id("am")], 0, "delivered");
+    assert_eq!(go(&mut b, &answer(503), at(60)).len(), 1);
+    assert_eq!(b.queue_lengths()[&id("am")], 1, "told again, and not taken");
+}
+
+#[test]
 fn who_was_never_reached_is_told_at_the_next_occasion() {
     let mut b = backlog(&["a"]);
     fire(&mut b, 1, &["a"], 0, at(0));
